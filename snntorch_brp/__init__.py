@@ -1,0 +1,1 @@
+"""Biologically plausible reward propagation (BRP) for snnTorch."""

@@ -1,0 +1,43 @@
+"""The command line: the only part of the package that prints.
+
+Each subcommand is one module here with two functions: ``add_parser(subparsers)`` declares it and sets
+``run`` as its action, ``run(args)`` does it and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+COMMANDS: tuple[ModuleType, ...] = ()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``snntorch-brp``, with every subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="snntorch-brp", description="Train spiking networks without backpropagation between layers."
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``snntorch-brp`` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (ValueError, OSError, ImportError) as error:
+        if args.debug:
+            raise
+        print(f"snntorch-brp: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,1 @@
+"""From files as their owners distribute them to tensors."""
