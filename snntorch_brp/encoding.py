@@ -1,0 +1,121 @@
+"""From intensities and labels to spike trains (eqs. 3 and 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rate_encode(
+    intensity: Tensor, steps: int, *, alpha: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Spike trains whose rate follows the intensity (eq. 3)::
+
+        X_t = 1 where I > α u,  u ~ U(0, 1) drawn afresh for every element and step
+
+    so that an element fires with probability ``min(I / α, 1)``: a small α makes dim inputs fire.
+
+    Args:
+        intensity: Raw input in 0..1, any shape ``[...]``.
+        steps: Number of time steps T.
+        alpha: The paper's α, positive.
+        generator: Source of u, on the device of ``intensity``.
+
+    Returns:
+        Spikes 0 or 1, ``[T, ...]``, in the input's dtype and on its device.
+
+    Raises:
+        ValueError: If ``steps`` or ``alpha`` is not positive, or ``intensity`` is not floating point.
+
+    Example:
+        >>> rate_encode(torch.tensor([0.0, 1.0]), steps=3).tolist()
+        [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not alpha > 0:
+        raise ValueError(f"alpha must be positive, got {alpha}")
+    if not intensity.is_floating_point():
+        raise ValueError(f"intensity must be floating point in 0..1, got {intensity.dtype}: use x.float() / 255")
+    u = torch.rand(
+        steps, *intensity.shape, generator=generator, device=intensity.device, dtype=intensity.dtype
+    )
+    return (intensity > alpha * u).to(intensity.dtype)
+
+
+@dataclass(frozen=True)
+class RateEncoder:
+    """:func:`rate_encode` with its settings, ready to be handed to a trainer.
+
+    Example:
+        >>> encode = RateEncoder(steps=20)
+        >>> encode(torch.rand(50, 1, 28, 28)).shape
+        torch.Size([20, 50, 1, 28, 28])
+    """
+
+    steps: int
+    alpha: float = 1.0
+    generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        rate_encode(torch.zeros(0), self.steps, alpha=self.alpha)  # raises on bad settings now, not in training
+
+    def __call__(self, intensity: Tensor) -> Tensor:
+        """Encode a batch ``[B, ...]`` in 0..1 to spikes ``[T, B, ...]``."""
+        return rate_encode(intensity, self.steps, alpha=self.alpha, generator=self.generator)
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """Raise a ValueError unless ``labels`` is an integer vector ``[B]`` of classes 0..K-1."""
+    if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.numel() == 0:
+        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"labels must be a non-empty vector [B] of class numbers, got {got}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
+        raise ValueError(f"labels must be integers, got {labels.dtype}: use labels.long()")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"labels must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {low}..{high}")
+
+
+def label_spikes(
+    labels: Tensor,
+    num_classes: int,
+    steps: int,
+    *,
+    rate: float = 1.0,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The label as spike trains (eq. 4): the neuron of the right class fires, all others are silent.
+
+    Args:
+        labels: Class numbers, integers ``[B]`` in 0..K-1.
+        num_classes: Number of classes K.
+        steps: Number of time steps T.
+        rate: Probability that the label neuron fires at a step; 1 is one-hot at every step.
+        generator: Source of the Bernoulli draws, on the device of ``labels``.
+        dtype: Data type of the result.
+
+    Returns:
+        Label_spikes(t), ``[T, B, K]``; its mean over T is the paper's ȳ.
+
+    Raises:
+        ValueError: If the labels, ``steps`` or ``rate`` are out of range.
+
+    Example:
+        >>> label_spikes(torch.tensor([1]), 3, 2).tolist()
+        [[[0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0]]]
+    """
+    check_labels(labels, num_classes)
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not 0 < rate <= 1:
+        raise ValueError(f"rate must lie in (0, 1], got {rate}")
+    spikes = F.one_hot(labels.long(), num_classes).to(dtype).expand(steps, -1, -1)
+    if rate == 1:
+        return spikes  # one row seen T times: no copy
+    fires = torch.rand(steps, len(labels), 1, generator=generator, device=labels.device) < rate
+    return spikes * fires.to(dtype)

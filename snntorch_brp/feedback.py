@@ -1,0 +1,113 @@
+"""Fixed random matrices B_l, through which the label reaches each hidden layer."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def draw_feedback(
+    num_classes: int,
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """One feedback matrix, Kaiming-uniform as in the reference: U(-b, b) with b = sqrt(6 / N).
+
+    Drawn on the CPU in float32 and then moved, so that a seed means the same matrix on every device.
+
+    Args:
+        num_classes: Number of classes K.
+        shape: Shape of the layer's neurons for one sample, N = prod(shape).
+        generator: CPU generator to draw from; torch's own when None.
+        dtype: Data type of the result.
+        device: Device of the result.
+
+    Returns:
+        Feedback weights, ``[K, *shape]``.
+
+    Raises:
+        ValueError: If there are no classes or no neurons.
+    """
+    neurons = math.prod(shape)
+    if num_classes < 1 or neurons < 1:
+        raise ValueError(f"feedback needs classes and neurons, got num_classes={num_classes}, shape={tuple(shape)}")
+    bound = math.sqrt(6 / neurons)
+    matrix = torch.empty(num_classes, *shape).uniform_(-bound, bound, generator=generator)
+    return matrix.to(device=device, dtype=dtype)
+
+
+class Feedback(nn.Module):
+    """The feedback matrices of a network, drawn layer by layer when a layer is first seen, never trained.
+
+    A matrix depends only on the seed, the layer's name and its shape, so it is the same in every process, in
+    both executors and in any order of drawing. The matrices are buffers: ``state_dict`` saves them and
+    ``load_state_dict`` brings them back into a fresh instance.
+
+    Args:
+        num_classes: Number of classes K.
+        generator: Where the seed is drawn from, once; torch's global generator when None.
+
+    Example:
+        >>> feedback = Feedback(10, generator=torch.Generator().manual_seed(0))
+        >>> feedback.matrix("lif1", (28, 12, 12)).shape
+        torch.Size([10, 28, 12, 12])
+    """
+
+    seed: Tensor
+
+    def __init__(self, num_classes: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        self.num_classes = num_classes
+        device = generator.device if generator is not None else "cpu"
+        self.register_buffer("seed", torch.randint(2**62, (), generator=generator, device=device).cpu())
+
+    def matrix(self, layer: str, shape: Sequence[int], like: Tensor | None = None) -> Tensor:
+        """B_l of a layer, ``[K, *shape]``, on the device and in the dtype of ``like``.
+
+        Args:
+            layer: The layer's name in its network, as in ``named_modules``.
+            shape: Shape of the layer's neurons for one sample.
+            like: A tensor to match in device and dtype.
+
+        Raises:
+            ValueError: If the layer was seen before with another shape.
+        """
+        name = _buffer_name(layer)
+        held = self._buffers.get(name)
+        if held is None:
+            # Each layer has a generator of its own: no draw depends on another.
+            own = torch.Generator().manual_seed(int(self.seed) ^ zlib.crc32(layer.encode()))
+            held = draw_feedback(self.num_classes, shape, generator=own)
+        if tuple(held.shape[1:]) != tuple(shape):
+            raise ValueError(
+                f"layer '{layer}' has neurons of shape {tuple(shape)}, but its feedback was drawn for "
+                f"{tuple(held.shape[1:])}: feed the network inputs of one size, or attach it anew"
+            )
+        if like is None:
+            like = held
+        self._buffers[name] = held = held.to(like.device)
+        return held.to(like.dtype)  # the buffer itself stays in float32, whatever autocast does
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        for key, value in state_dict.items():
+            name = key[len(prefix) :]
+            if key.startswith(prefix) and name.startswith(_PREFIX) and name not in self._buffers:
+                self.register_buffer(name, torch.empty_like(value))
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+
+
+_PREFIX = "layer:"
+
+
+def _buffer_name(layer: str) -> str:
+    return _PREFIX + layer.replace(".", "/")  # a buffer's name must not contain a dot

@@ -1,0 +1,157 @@
+"""What is sent to the hidden layers (eqs. 4-7).
+
+Every rule is one class with one method that maps what a layer may see to its signal TP. The signal reaches the
+layer through its fixed random matrix, δ_l = TP·B_l, and :mod:`snntorch_brp.consolidation` makes a weight change of
+it. Shapes: batch B, classes K, neurons ``*`` (any shape); the leading axis of labels, signals and δ is time, of
+length T, or of length 1 where the value is the same at every step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from snntorch_brp.encoding import label_spikes
+
+
+def project(signal: Tensor, feedback: Tensor) -> Tensor:
+    """δ_l = TP·B_l: ``[T or 1, B, K]`` through ``[K, *]`` to ``[T or 1, B, *]``."""
+    return (signal @ feedback.flatten(1)).unflatten(-1, feedback.shape[1:])
+
+
+class Propagation(ABC):
+    """A rule for what is sent to the hidden layers. Write your own by subclassing it.
+
+    Attributes:
+        local: Spikes are cut between layers. Only true backpropagation says no.
+        needs_output: The signal waits for the output rate y (update locking). Where it does not, a layer can
+            learn, and be forgotten, as soon as it has run.
+    """
+
+    local: ClassVar[bool] = True
+    needs_output: ClassVar[bool] = False
+
+    def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
+        """The label ȳ that all layers receive: class numbers ``[B]`` to ``[T or 1, B, K]``; one-hot here."""
+        return label_spikes(labels, num_classes, 1, dtype=dtype)
+
+    @abstractmethod
+    def signal(
+        self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None
+    ) -> Tensor | None:
+        """The signal TP for one hidden layer.
+
+        Args:
+            label: ȳ, ``[T or 1, B, K]``, from :meth:`label`.
+            rate: The layer's own mean spike rate over the window, ``[B, *]``.
+            feedback: The layer's own B_l, ``[K, *]``.
+            output: The network's output rate y, ``[B, K]``; None unless ``needs_output``.
+
+        Returns:
+            TP, ``[T or 1, B, K]``, or None for a layer that does not learn.
+        """
+
+
+@dataclass(frozen=True)
+class BRP(Propagation):
+    """Biologically plausible reward propagation (eq. 5): ``TP = ȳ``, the label and nothing else.
+
+    Args:
+        label_rate: Probability that the label neuron fires at a step (eq. 4); 1 is one-hot at every step.
+        stepwise: Send Label_spikes(t) step by step instead of its mean ȳ.
+        generator: Source of the Bernoulli label spikes.
+
+    Example:
+        >>> rule = BRP()
+        >>> label = rule.label(torch.tensor([2]), num_classes=3, steps=20, dtype=torch.float32)
+        >>> rule.signal(label, rate=torch.zeros(1, 4), feedback=torch.zeros(3, 4), output=None).tolist()
+        [[[0.0, 0.0, 1.0]]]
+    """
+
+    label_rate: float = 1.0
+    stepwise: bool = False
+    generator: torch.Generator | None = None
+
+    def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
+        """Label_spikes(t), ``[T, B, K]``, or their mean ȳ, ``[1, B, K]``."""
+        if self.label_rate == 1:
+            return super().label(labels, num_classes, steps, dtype)
+        spikes = label_spikes(
+            labels, num_classes, steps, rate=self.label_rate, generator=self.generator, dtype=dtype
+        )
+        return spikes if self.stepwise else spikes.mean(0, keepdim=True)
+
+    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+        """``TP = ȳ``."""
+        return label
+
+
+@dataclass(frozen=True)
+class RewardPrediction(Propagation):
+    """Reward minus the layer's own prediction of it: ``TP = p_l - ȳ`` with::
+
+        p_l = softmax(κ B_l·rate_l / (mean row norm of B_l)²)
+
+    The layer reads the reward from its own activity through the same fixed B_l that brings the label, and
+    falls silent once it predicts it. Label only, like BRP: nothing of any other layer is seen. This rule is
+    this project's own, in the spirit of eqs. 8-9 and of the reward prediction error of dopamine neurons.
+
+    Args:
+        kappa: Inverse temperature κ of the reading.
+    """
+
+    kappa: float = 5.0
+
+    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+        """``TP = p_l - ȳ``."""
+        B_l = feedback.flatten(1)
+        norm = B_l.norm(dim=1).mean()
+        p_l = torch.softmax(self.kappa * (rate.flatten(1) @ B_l.T) / norm**2, dim=1)
+        return p_l - label
+
+
+@dataclass(frozen=True)
+class ErrorProjection(Propagation):
+    """Direct feedback alignment (eq. 6): ``TP = y - ȳ``."""
+
+    needs_output: ClassVar[bool] = True
+
+    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+        """``TP = y - ȳ``."""
+        assert output is not None
+        return output - label
+
+
+@dataclass(frozen=True)
+class SignProjection(Propagation):
+    """The sign of the error (eq. 7): ``TP = sign(y - ȳ)``."""
+
+    needs_output: ClassVar[bool] = True
+
+    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+        """``TP = sign(y - ȳ)``."""
+        assert output is not None
+        return torch.sign(output - label)
+
+
+@dataclass(frozen=True)
+class Backprop(Propagation):
+    """The pseudo-BP baseline: the true gradient, through all layers and all steps."""
+
+    local: ClassVar[bool] = False
+    needs_output: ClassVar[bool] = True
+
+    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> None:
+        """Nothing is sent: autograd brings the error back."""
+
+
+@dataclass(frozen=True)
+class OutputOnly(Propagation):
+    """The baseline that every rule must beat: hidden layers stay as they were drawn, the output learns."""
+
+    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> None:
+        """Nothing is sent."""
