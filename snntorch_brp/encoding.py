@@ -40,9 +40,7 @@ def rate_encode(
         raise ValueError(f"alpha must be positive, got {alpha}")
     if not intensity.is_floating_point():
         raise ValueError(f"intensity must be floating point in 0..1, got {intensity.dtype}: use x.float() / 255")
-    u = torch.rand(
-        steps, *intensity.shape, generator=generator, device=intensity.device, dtype=intensity.dtype
-    )
+    u = torch.rand(steps, *intensity.shape, generator=generator, device=intensity.device, dtype=intensity.dtype)
     return (intensity > alpha * u).to(intensity.dtype)
 
 

@@ -103,7 +103,7 @@ class Feedback(nn.Module):
             name = key[len(prefix) :]
             if key.startswith(prefix) and name.startswith(_PREFIX) and name not in self._buffers:
                 self.register_buffer(name, torch.empty_like(value))
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 _PREFIX = "layer:"

@@ -179,7 +179,11 @@ class RefractoryLeaky(snn.Leaky):
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""
-        parts = [f"beta={_short(self.beta)}", f"threshold={_short(self.threshold)}", f"tau_ref={self.tau_ref}"]
+        parts = [
+            f"beta={_short(self.beta)}",
+            f"threshold={_short(self.threshold)}",
+            f"tau_ref={self.tau_ref}",
+        ]
         parts += [f"{name}={getattr(self, name)}" for name in ("v_rest", "v_reset") if getattr(self, name)]
         return ", ".join(parts + (["detach_reset=True"] if self.detach_reset else []))
 

@@ -40,9 +40,7 @@ class Propagation(ABC):
         return label_spikes(labels, num_classes, 1, dtype=dtype)
 
     @abstractmethod
-    def signal(
-        self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None
-    ) -> Tensor | None:
+    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor | None:
         """The signal TP for one hidden layer.
 
         Args:
@@ -80,9 +78,7 @@ class BRP(Propagation):
         """Label_spikes(t), ``[T, B, K]``, or their mean ȳ, ``[1, B, K]``."""
         if self.label_rate == 1:
             return super().label(labels, num_classes, steps, dtype)
-        spikes = label_spikes(
-            labels, num_classes, steps, rate=self.label_rate, generator=self.generator, dtype=dtype
-        )
+        spikes = label_spikes(labels, num_classes, steps, rate=self.label_rate, generator=self.generator, dtype=dtype)
         return spikes if self.stepwise else spikes.mean(0, keepdim=True)
 
     def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:

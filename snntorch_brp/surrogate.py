@@ -40,7 +40,7 @@ class Boxcar:
 
     def __call__(self, u: Tensor) -> Tensor:
         """Spikes of the membrane above threshold ``u = v - θ``: 1 where ``u > 0``, else 0 (any shape)."""
-        return _BoxcarSpike.apply(u, self.half_width)  # type: ignore[no-any-return]
+        return _BoxcarSpike.apply(u, self.half_width)
 
 
 def boxcar(half_width: float = 0.5) -> Boxcar:
