@@ -7,50 +7,12 @@ gradient is put. The layer's own dynamics and synapse turn that into a weight ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
-import torch
 from torch import Tensor
 
-
-class Window:
-    """What one layer did over T steps; each property is ``[T, B, *]`` and made when first asked for.
-
-    Args:
-        spikes: Spikes s_t, a tensor ``[T, B, *]`` or T tensors ``[B, *]``.
-        membranes: Membrane potentials v_t, likewise.
-        currents: Input currents I_t, likewise.
-    """
-
-    def __init__(
-        self,
-        spikes: Sequence[Tensor] | Tensor,
-        membranes: Sequence[Tensor] | Tensor,
-        currents: Sequence[Tensor] | Tensor,
-    ) -> None:
-        self._spikes, self._membranes, self._currents = spikes, membranes, currents
-
-    @cached_property
-    def spikes(self) -> Tensor:
-        """Spikes s_t."""
-        return _stacked(self._spikes)
-
-    @cached_property
-    def membrane(self) -> Tensor:
-        """Membrane potentials v_t."""
-        return _stacked(self._membranes)
-
-    @cached_property
-    def current(self) -> Tensor:
-        """Input currents I_t."""
-        return _stacked(self._currents)
-
-
-def _stacked(steps: Sequence[Tensor] | Tensor) -> Tensor:
-    return steps.detach() if isinstance(steps, Tensor) else torch.stack([step.detach() for step in steps])
+from snntorch_brp.window import Window
 
 
 class Gradients(NamedTuple):
@@ -66,7 +28,14 @@ class Gradients(NamedTuple):
 
 
 class Consolidation(ABC):
-    """A rule for how a layer learns. Write your own by subclassing it."""
+    """A rule for how a layer learns. Write your own by subclassing it.
+
+    Attributes:
+        keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current".
+            Nothing else is kept, to save memory.
+    """
+
+    keeps: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
@@ -106,6 +75,8 @@ class StateDifference(Consolidation):
         ValueError: If ``state`` is neither.
     """
 
+    keeps: ClassVar[frozenset[str]] = frozenset({"membrane"})
+
     state: Literal["membrane", "rate"] = "membrane"
 
     def __post_init__(self) -> None:
@@ -116,5 +87,4 @@ class StateDifference(Consolidation):
         """``∂L/∂v_t = v_t - δ``, or ``∂L/∂s_t = (rate - δ) / T``."""
         if self.state == "membrane":
             return Gradients(membrane=window.membrane - delta)
-        rate = window.spikes.mean(0, keepdim=True)
-        return Gradients(spikes=(rate - delta) / len(window.spikes))
+        return Gradients(spikes=(window.rate - delta) / window.steps)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from snntorch_brp.encoding import label_spikes
+from snntorch_brp.window import Window
 
 
 def project(signal: Tensor, feedback: Tensor) -> Tensor:
@@ -40,12 +41,12 @@ class Propagation(ABC):
         return label_spikes(labels, num_classes, 1, dtype=dtype)
 
     @abstractmethod
-    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor | None:
+    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor | None:
         """The signal TP for one hidden layer.
 
         Args:
             label: ȳ, ``[T or 1, B, K]``, from :meth:`label`.
-            rate: The layer's own mean spike rate over the window, ``[B, *]``.
+            window: What the layer itself did; ``window.rate`` is its mean spike rate, ``[B, *]``.
             feedback: The layer's own B_l, ``[K, *]``.
             output: The network's output rate y, ``[B, K]``; None unless ``needs_output``.
 
@@ -66,7 +67,7 @@ class BRP(Propagation):
     Example:
         >>> rule = BRP()
         >>> label = rule.label(torch.tensor([2]), num_classes=3, steps=20, dtype=torch.float32)
-        >>> rule.signal(label, rate=torch.zeros(1, 4), feedback=torch.zeros(3, 4), output=None).tolist()
+        >>> rule.signal(label, window=Window(torch.zeros(20, 1, 4)), feedback=torch.zeros(3, 4), output=None).tolist()
         [[[0.0, 0.0, 1.0]]]
     """
 
@@ -81,7 +82,7 @@ class BRP(Propagation):
         spikes = label_spikes(labels, num_classes, steps, rate=self.label_rate, generator=self.generator, dtype=dtype)
         return spikes if self.stepwise else spikes.mean(0, keepdim=True)
 
-    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = ȳ``."""
         return label
 
@@ -102,11 +103,11 @@ class RewardPrediction(Propagation):
 
     kappa: float = 5.0
 
-    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = p_l - ȳ``."""
         B_l = feedback.flatten(1)
         norm = B_l.norm(dim=1).mean()
-        p_l = torch.softmax(self.kappa * (rate.flatten(1) @ B_l.T) / norm**2, dim=1)
+        p_l = torch.softmax(self.kappa * (window.rate.flatten(1) @ B_l.T) / norm**2, dim=1)
         return p_l - label
 
 
@@ -116,7 +117,7 @@ class ErrorProjection(Propagation):
 
     needs_output: ClassVar[bool] = True
 
-    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = y - ȳ``."""
         assert output is not None
         return output - label
@@ -128,7 +129,7 @@ class SignProjection(Propagation):
 
     needs_output: ClassVar[bool] = True
 
-    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = sign(y - ȳ)``."""
         assert output is not None
         return torch.sign(output - label)
@@ -141,7 +142,7 @@ class Backprop(Propagation):
     local: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
-    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent: autograd brings the error back."""
 
 
@@ -149,5 +150,5 @@ class Backprop(Propagation):
 class OutputOnly(Propagation):
     """The baseline that every rule must beat: hidden layers stay as they were drawn, the output learns."""
 
-    def signal(self, label: Tensor, *, rate: Tensor, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent."""
