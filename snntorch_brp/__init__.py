@@ -1,1 +1,39 @@
-"""Biologically plausible reward propagation (BRP) for snnTorch."""
+"""Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
+
+from snntorch_brp.attach import Attached, attach
+from snntorch_brp.consolidation import Consolidation, PseudoGradient, StateDifference
+from snntorch_brp.encoding import RateEncoder, label_spikes, rate_encode
+from snntorch_brp.feedback import Feedback
+from snntorch_brp.neurons import RefractoryLeaky, reset_state
+from snntorch_brp.propagation import (
+    BRP,
+    Backprop,
+    ErrorProjection,
+    OutputOnly,
+    Propagation,
+    RewardPrediction,
+    SignProjection,
+)
+from snntorch_brp.surrogate import boxcar
+
+__all__ = [
+    "BRP",
+    "Attached",
+    "Backprop",
+    "Consolidation",
+    "ErrorProjection",
+    "Feedback",
+    "OutputOnly",
+    "Propagation",
+    "PseudoGradient",
+    "RateEncoder",
+    "RefractoryLeaky",
+    "RewardPrediction",
+    "SignProjection",
+    "StateDifference",
+    "attach",
+    "boxcar",
+    "label_spikes",
+    "rate_encode",
+    "reset_state",
+]
