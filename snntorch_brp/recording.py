@@ -96,8 +96,8 @@ def check_sequence(
         output = order[-1]
     elif not named and order[-1] is not output:
         raise RuntimeError(
-            f"'{order[-1].name}' was the last spiking layer to be called, after '{output.name}', the output layer so far: "
-            f"name the one that you mean, attach(..., output='{output.name}')"
+            f"'{order[-1].name}' was the last spiking layer to be called, after '{output.name}', the output layer so "
+            f"far: name the one that you mean, attach(..., output='{output.name}')"
         )
     for layer in layers:
         if layer.steps != output.steps:
