@@ -1,4 +1,4 @@
-"""The paper's networks (Table II), and two functions to write your own.
+"""The paper's networks (Table II), and functions to write your own.
 
 All are plain ``nn.Sequential`` networks of snnTorch neurons that take one time step a call
 (:func:`snntorch_brp.unroll` runs a sequence), and train by ordinary BPTT as well as by any rule here.
@@ -7,9 +7,10 @@ All are plain ``nn.Sequential`` networks of snnTorch neurons that take one time 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+import re
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -37,15 +38,14 @@ def mlp(sizes: Sequence[int], *, neuron: Neuron = paper_neuron) -> nn.Sequential
         ValueError: If fewer than one hidden layer is given.
 
     Example:
-        >>> len(mlp([784, 500, 10]))
-        5
+        >>> net = mlp([784, 500, 10])
+        >>> list(dict(net.named_children()))
+        ['flatten', 'fc1', 'fc1_lif', 'fc2', 'fc2_lif']
     """
     if len(sizes) < 3:
         raise ValueError(f"sizes must name inputs, at least one hidden layer and classes, got {list(sizes)}")
-    layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
-    for i, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
-        layers |= {f"fc{i}": nn.Linear(fan_in, fan_out), f"fc{i}_lif": neuron()}
-    return nn.Sequential(OrderedDict(layers))
+    inputs, *widths = sizes
+    return _build([_Dense(width) for width in widths], (inputs,), neuron)
 
 
 def convnet(
@@ -80,32 +80,100 @@ def convnet(
         >>> net(torch.zeros(8, 1, 28, 28)).shape
         torch.Size([8, 10])
     """
-    channels, *size = input_shape
-    if len(size) not in (1, 2):
-        raise ValueError(f"input_shape must be (channels, length) or (channels, height, width), got {input_shape}")
-    synapse = nn.Conv1d if len(size) == 1 else nn.Conv2d
-    pooling = nn.AvgPool1d if len(size) == 1 else nn.AvgPool2d
+    specs: list[_Spec] = []
+    for channels, kernel in conv:
+        specs += [_Conv(kernel, channels), _Pool(pool)]
+    return _build([*specs, *map(_Dense, hidden), _Dense(num_classes)], input_shape, neuron)
+
+
+def network(notation: str, input_shape: Sequence[int], *, neuron: Neuron = paper_neuron) -> nn.Sequential:
+    """A network written the way the paper writes it.
+
+    Args:
+        notation: Layers joined by dashes: ``Conv5x5x28`` (kernel, kernel, channels; ``Conv1x3x100`` in 1-D), ``S2``
+            (average pooling), ``FC1000`` or just ``1000``.
+        input_shape: Shape of one sample at one step.
+        neuron: Makes the neuron behind each layer.
+
+    Raises:
+        ValueError: If a layer cannot be read, or does not fit the one before.
+
+    Example:
+        >>> network("Conv5x5x28-S2-FC1000-FC10", (1, 28, 28))(torch.zeros(8, 1, 28, 28)).shape
+        torch.Size([8, 10])
+    """
+    return _build([_read(part) for part in notation.split("-")], input_shape, neuron)
+
+
+@dataclass(frozen=True)
+class _Conv:
+    kernel: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class _Pool:
+    size: int
+
+
+@dataclass(frozen=True)
+class _Dense:
+    width: int
+
+
+_Spec = _Conv | _Pool | _Dense
+
+
+def _read(part: str) -> _Spec:
+    if match := re.fullmatch(r"(?i)conv(\d+)x(\d+)x(\d+)", part):
+        height, kernel, channels = map(int, match.groups())
+        if height in (1, kernel):
+            return _Conv(kernel, channels)
+    elif match := re.fullmatch(r"(?i)s(\d+)", part):
+        return _Pool(int(match[1]))
+    elif match := re.fullmatch(r"(?i)(?:fc)?(\d+)", part):
+        return _Dense(int(match[1]))
+    raise ValueError(f"cannot read layer {part!r}: write Conv5x5x28, S2 or FC1000, joined by dashes")
+
+
+def _build(specs: Sequence[_Spec], input_shape: Sequence[int], neuron: Neuron) -> nn.Sequential:
     layers: dict[str, nn.Module] = {}
-    for i, (width, kernel) in enumerate(conv, start=1):
-        if kernel % 2 == 0:
-            raise ValueError(f"kernel sizes must be odd, so that the size is kept; got {kernel}")
-        layers |= {f"conv{i}": synapse(channels, width, kernel, padding=kernel // 2), f"conv{i}_lif": neuron()}
-        if pool > 1:
-            layers[f"pool{i}"] = pooling(pool)
-            size = [length // pool for length in size]
-        channels = width
-    head = mlp([channels * math.prod(size), *hidden, num_classes], neuron=neuron)
-    return nn.Sequential(OrderedDict(layers | dict(head.named_children())))
+    shape = tuple(input_shape)
+    counts = Counter[type]()
+    for spec in specs:
+        counts[type(spec)] += 1
+        number = counts[type(spec)]
+        if isinstance(spec, _Dense):
+            if number == 1:
+                layers["flatten"] = nn.Flatten()
+            layers |= {f"fc{number}": nn.Linear(math.prod(shape), spec.width), f"fc{number}_lif": neuron()}
+            shape = (spec.width,)
+            continue
+        if len(shape) not in (2, 3):
+            raise ValueError(f"{spec} needs (channels, length) or (channels, height, width), got shape {shape}")
+        one_d = len(shape) == 2
+        if isinstance(spec, _Conv):
+            if spec.kernel % 2 == 0:
+                raise ValueError(f"kernel sizes must be odd, so that the size is kept; got {spec.kernel}")
+            synapse = (nn.Conv1d if one_d else nn.Conv2d)(
+                shape[0], spec.channels, spec.kernel, padding=spec.kernel // 2
+            )
+            layers |= {f"conv{number}": synapse, f"conv{number}_lif": neuron()}
+            shape = (spec.channels, *shape[1:])
+        elif spec.size > 1:
+            layers[f"pool{number}"] = (nn.AvgPool1d if one_d else nn.AvgPool2d)(spec.size)
+            shape = (shape[0], *(length // spec.size for length in shape[1:]))
+    return nn.Sequential(OrderedDict(layers))
 
 
 def mnist_net(*, neuron: Neuron = paper_neuron) -> nn.Sequential:
     """Conv5x5x28-S2-FC1000-FC10 on ``[B, 1, 28, 28]`` (Table II)."""
-    return convnet((1, 28, 28), conv=[(28, 5)], hidden=[1000], num_classes=10, neuron=neuron)
+    return network("Conv5x5x28-S2-FC1000-FC10", (1, 28, 28), neuron=neuron)
 
 
 def cifar10_net(*, neuron: Neuron = paper_neuron) -> nn.Sequential:
     """Conv5x5x32-S2-FC1000-FC10 on ``[B, 3, 32, 32]`` (Table II)."""
-    return convnet((3, 32, 32), conv=[(32, 5)], hidden=[1000], num_classes=10, neuron=neuron)
+    return network("Conv5x5x32-S2-FC1000-FC10", (3, 32, 32), neuron=neuron)
 
 
 def tidigits_net(*, dimensions: int = 1, neuron: Neuron = paper_neuron) -> nn.Sequential:
@@ -120,9 +188,9 @@ def tidigits_net(*, dimensions: int = 1, neuron: Neuron = paper_neuron) -> nn.Se
         ValueError: If ``dimensions`` is neither 1 nor 2.
     """
     if dimensions == 1:
-        return convnet((1, 30), conv=[(100, 3)], hidden=[1000], num_classes=10, pool=1, neuron=neuron)
+        return network("Conv1x3x100-FC1000-FC10", (1, 30), neuron=neuron)
     if dimensions == 2:
-        return convnet((1, 30, 30), conv=[(28, 5)], hidden=[1000], num_classes=10, neuron=neuron)
+        return network("Conv5x5x28-S2-FC1000-FC10", (1, 30, 30), neuron=neuron)
     raise ValueError(f"dimensions must be 1 or 2, got {dimensions}")
 
 
@@ -133,4 +201,4 @@ def dvsgesture_net(*, channels: int = 1, neuron: Neuron = paper_neuron) -> nn.Se
         channels: 1 with merged polarities, 2 with a channel each.
         neuron: Makes the neuron behind each layer.
     """
-    return convnet((channels, 32, 32), conv=[(32, 5)], hidden=[1000], num_classes=11, neuron=neuron)
+    return network("Conv5x5x32-S2-FC1000-FC11", (channels, 32, 32), neuron=neuron)
