@@ -91,7 +91,7 @@ def network(notation: str, input_shape: Sequence[int], *, neuron: Neuron = paper
 
     Args:
         notation: Layers joined by dashes: ``Conv5x5x28`` (kernel, kernel, channels; ``Conv1x3x100`` in 1-D), ``S2``
-            (average pooling), ``FC1000`` or just ``1000``.
+            (average pooling), ``FC1000`` or just ``1000``. A bare number in front is the number of inputs.
         input_shape: Shape of one sample at one step.
         neuron: Makes the neuron behind each layer.
 
@@ -101,8 +101,15 @@ def network(notation: str, input_shape: Sequence[int], *, neuron: Neuron = paper
     Example:
         >>> network("Conv5x5x28-S2-FC1000-FC10", (1, 28, 28))(torch.zeros(8, 1, 28, 28)).shape
         torch.Size([8, 10])
+        >>> network("784-500-10", (1, 28, 28))(torch.zeros(8, 1, 28, 28)).shape
+        torch.Size([8, 10])
     """
-    return _build([_read(part) for part in notation.split("-")], input_shape, neuron)
+    first, *rest = notation.split("-")
+    if not first.isdigit():
+        return _build([_read(part) for part in (first, *rest)], input_shape, neuron)
+    if int(first) != math.prod(input_shape):
+        raise ValueError(f"{notation!r} takes {first} inputs, but a sample of shape {tuple(input_shape)} does not")
+    return _build([_read(part) for part in rest], input_shape, neuron)
 
 
 @dataclass(frozen=True)

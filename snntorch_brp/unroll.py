@@ -1,11 +1,15 @@
-"""Run a network that takes one step a call over a whole sequence."""
+"""Run a network that takes one step a call over a whole sequence, and watch its layers."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.neurons import reset_state
+from snntorch_brp.neurons import reset_state, spiking_layers
 
 
 def unroll(net: nn.Module, x: Tensor) -> Tensor:
@@ -35,3 +39,46 @@ def unroll(net: nn.Module, x: Tensor) -> Tensor:
 def spikes_of(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     """The spikes in what a snnTorch network returns: ``spk``, or the first of ``(spk, mem, ...)``."""
     return output[0] if isinstance(output, tuple | list) else output
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a spiking layer did: spikes and membrane potentials, each ``[T, B, *]``."""
+
+    spikes: Tensor
+    membrane: Tensor
+
+
+def observe(net: nn.Module, run: Callable[[], Any]) -> dict[str, Activity]:
+    """Activity of every spiking layer while ``run()`` runs the network, without gradients.
+
+    Args:
+        net: The network.
+        run: Runs it over a sequence, such as ``lambda: unroll(net, x)``.
+
+    Returns:
+        Activity by layer name, in the order of the network.
+
+    Example:
+        >>> net = mlp([784, 100, 10])
+        >>> activity = observe(net, lambda: unroll(net, torch.zeros(20, 8, 784)))
+        >>> activity["fc1_lif"].spikes.shape
+        torch.Size([20, 8, 100])
+    """
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in spiking_layers(net)}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            membrane = output[-1] if isinstance(output, tuple) else module.mem
+            seen[name].append((spikes_of(output), membrane))  # type: ignore[arg-type]
+
+        return hook
+
+    hooks = [layer.register_forward_hook(watch(name)) for name, layer in spiking_layers(net).items()]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return {name: Activity(*map(torch.stack, zip(*steps, strict=True))) for name, steps in seen.items() if steps}

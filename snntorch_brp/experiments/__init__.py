@@ -1,0 +1,1 @@
+"""The paper's tasks, and each of its tables and figures."""
