@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ def mlp(*, hidden: tuple[int, ...] = (8,), inputs: int = 6, **neuron: object) ->
     """Linear layers with ``init_hidden`` neurons."""
     layers: list[nn.Module] = []
     sizes = (inputs, *hidden, K)
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), RefractoryLeaky(init_hidden=True, **neuron)]  # type: ignore[arg-type]
     return nn.Sequential(*layers)
 

@@ -177,10 +177,10 @@ def gradients(
     K = len(layers[-1][0].bias_of)
     total: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(layers)
 
-    def add(l: int, trace: Trace, a: list[list[float]]) -> None:
-        dw, db = weight_gradient(layers[l][0], trace.x, a)
-        held = total[l]
-        total[l] = (dw, db) if held is None else (held[0] + dw, held[1] + db)
+    def add(layer: int, trace: Trace, a: list[list[float]]) -> None:
+        dw, db = weight_gradient(layers[layer][0], trace.x, a)
+        held = total[layer]
+        total[layer] = (dw, db) if held is None else (held[0] + dw, held[1] + db)
 
     for b in range(batch):
         traces: list[Trace] = []
@@ -195,20 +195,20 @@ def gradients(
         a = adjoint(layers[-1][1], traces[-1], dL_ds)
         add(len(layers) - 1, traces[-1], a)
 
-        for l in reversed(range(len(layers) - 1)):
-            neuron, trace, n = layers[l][1], traces[l], len(traces[l].v[0])
+        for layer in reversed(range(len(layers) - 1)):
+            neuron, trace, n = layers[layer][1], traces[layer], len(traces[l].v[0])
             if rule == "OutputOnly":
                 continue
             if rule == "Backprop":
-                delta = back_through(layers[l + 1][0], a, n)
+                delta = back_through(layers[layer + 1][0], a, n)
             else:
                 rate = [sum(s[i] for s in trace.s) / T for i in range(n)]
-                tp = signal(rule, y, rate, label, feedback[l], kappa)
-                projected = [sum(tp[k] * feedback[l][k][i] for k in range(K)) for i in range(n)]
+                tp = signal(rule, y, rate, label, feedback[layer], kappa)
+                projected = [sum(tp[k] * feedback[layer][k][i] for k in range(K)) for i in range(n)]
                 if consolidation == "rate":  # ½ Σ_i (rate_i - δ_i)²
                     delta = [[(rate[i] - projected[i]) / T for i in range(n)] for _ in range(T)]
                 else:
                     delta = [projected] * T
             a = adjoint(neuron, trace, delta)
-            add(l, trace, a)
+            add(layer, trace, a)
     return total

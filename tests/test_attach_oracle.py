@@ -105,7 +105,7 @@ def compare(
     )
     assert 0 < spikes.mean() < 1
     hidden_scale = 1 / len(labels) if reduction == "mean" and rule.local else 1.0
-    for l, (module, gradient) in enumerate(zip(synapses, expected, strict=True)):
+    for module, gradient in zip(synapses, expected, strict=True):
         if gradient is None:
             assert module.weight.grad is None
             assert module.bias.grad is None
@@ -113,7 +113,7 @@ def compare(
         assert abs(gradient[0]).max() > 0, "the case is not worth testing: nothing is learned"
         scale = 1.0 if module is synapses[-1] else hidden_scale
         dw, db = (torch.as_tensor(g) * scale for g in gradient)
-        torch.testing.assert_close(module.weight.grad.flatten(), dw, **CLOSE, msg=lambda m, l=l: f"layer {l}: {m}")
+        torch.testing.assert_close(module.weight.grad.flatten(), dw, **CLOSE)
         torch.testing.assert_close(module.bias.grad, db, **CLOSE)
 
 
