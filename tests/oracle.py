@@ -196,7 +196,7 @@ def gradients(
         add(len(layers) - 1, traces[-1], a)
 
         for layer in reversed(range(len(layers) - 1)):
-            neuron, trace, n = layers[layer][1], traces[layer], len(traces[l].v[0])
+            neuron, trace, n = layers[layer][1], traces[layer], len(traces[layer].v[0])
             if rule == "OutputOnly":
                 continue
             if rule == "Backprop":
