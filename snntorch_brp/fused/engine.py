@@ -1,0 +1,222 @@
+"""One training step, layer by layer and in chunks of samples (section "How fused works" of the design).
+
+A label-only rule needs nothing from later layers and samples are independent, so a chunk of samples runs all T steps
+of a layer, gives the layer its gradient and is forgotten before the next one starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from snntorch_brp.consolidation import Consolidation, PseudoGradient
+from snntorch_brp.encoding import check_labels
+from snntorch_brp.feedback import Feedback
+from snntorch_brp.fused.dynamics import dynamics_of
+from snntorch_brp.fused.plan import Layer, neuron_shapes, plan
+from snntorch_brp.fused.scan import adjoint, scan
+from snntorch_brp.fused.synapse import Passed
+from snntorch_brp.propagation import Propagation, project
+from snntorch_brp.window import Window
+
+
+@dataclass
+class Chunk:
+    """What some samples did in one layer."""
+
+    rows: slice
+    membrane: Tensor  # [T, b, *]
+    passed: Passed
+    rate: Tensor  # [b, *]
+    current: Tensor | None = None
+
+
+class FusedEngine:
+    """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attach`.
+
+    Args:
+        net: A network that :func:`snntorch_brp.fused.plan` accepts.
+        propagation: What is sent to the hidden layers.
+        num_classes: Number of classes K.
+        loss_fn: Scalar loss of the output spikes ``[T, B, K]`` and the labels ``[B]``.
+        consolidation: How a layer learns; ``PseudoGradient()`` when None. Under a rule that compares samples with each
+            other, set ``chunk`` to the batch size.
+        feedback: The fixed matrices B_l; drawn anew when None.
+        reduction: "mean" takes hidden gradients as the mean over the batch; "sum" is the authors' code.
+        chunk: Samples that run through a layer at a time; what fits in cache when None.
+
+    Raises:
+        NotFusible: If the network does not qualify; the message names the module in the way.
+
+    Example:
+        >>> net = mlp([784, 100, 10])
+        >>> engine = FusedEngine(net, BRP(), num_classes=10, loss_fn=rate_mse)
+        >>> loss, rate = engine.step((torch.rand(20, 8, 784) < 0.3).float(), torch.arange(8))
+        >>> net.fc1.weight.grad.shape, rate.shape
+        (torch.Size([100, 784]), torch.Size([8, 10]))
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        propagation: Propagation,
+        *,
+        num_classes: int,
+        loss_fn: Callable[[Tensor, Tensor], Tensor],
+        consolidation: Consolidation | None = None,
+        feedback: Feedback | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        chunk: int | None = None,
+    ) -> None:
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk must be at least 1 sample, got {chunk}")
+        self.layers = plan(net)
+        self.propagation = propagation
+        self.consolidation = consolidation or PseudoGradient()
+        self.loss_fn = loss_fn
+        self.feedback = feedback or Feedback(num_classes)
+        self.reduction = reduction
+        self.chunk = chunk
+        self._shapes: dict[object, list[tuple[int, ...]]] = {}
+
+    def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill ``.grad`` of every parameter from one batch; gradients add up as in PyTorch.
+
+        Args:
+            x: Input spikes, ``[T, B, *]``.
+            labels: Class numbers, integers ``[B]``.
+
+        Returns:
+            The loss, a scalar, and the output rate y, ``[B, K]``.
+
+        Raises:
+            ValueError: If the batch does not fit, the message says why; no gradient has changed then.
+        """
+        check_labels(labels, self.feedback.num_classes)
+        if x.dim() < 2 or len(x) == 0 or x.shape[1] != len(labels):
+            raise ValueError(f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}")
+        self._check_shapes(x)
+        label = self.propagation.label(labels, self.feedback.num_classes, len(x), x.dtype)
+        at_once = self.propagation.local and not self.propagation.needs_output
+        *hidden, output = self.layers
+        kept: list[list[Chunk]] = []
+        for layer in hidden:
+            x, chunks = self._run(layer, x, learn=label if at_once else None, keep=not at_once)
+            kept.append(chunks)
+        spikes, (last,) = self._run(output, x, keep=True, whole=True)
+        loss, grad_spikes = self._loss(spikes, labels)
+        y = spikes.mean(0)
+        grad_x = self._backward(output, last, grad_spikes=grad_spikes)
+        if not self.propagation.local:
+            for layer, (chunk,) in zip(reversed(hidden), reversed(kept), strict=True):
+                grad_x = self._backward(layer, chunk, grad_spikes=grad_x)
+        elif not at_once:
+            for layer, chunks in zip(hidden, kept, strict=True):
+                for chunk in chunks:
+                    self._learn(layer, chunk, label, y)
+        return loss, y
+
+    def spikes(self, x: Tensor) -> Tensor:
+        """Output spikes ``[T, B, K]`` of a batch ``[T, B, *]``, without learning."""
+        self._check_shapes(x)
+        for layer in self.layers:
+            x, _ = self._run(layer, x)
+        return x
+
+    def _check_shapes(self, x: Tensor) -> None:
+        key = x.shape[2:], x.dtype
+        if key not in self._shapes:
+            self._shapes[key] = shapes = neuron_shapes(self.layers, x.shape[2:], x.dtype)
+            if shapes[-1] != (self.feedback.num_classes,):
+                raise ValueError(
+                    f"the output '{self.layers[-1].name}' has neurons of shape {shapes[-1]}, but num_classes is "
+                    f"{self.feedback.num_classes}"
+                )
+
+    def _run(
+        self, layer: Layer, x: Tensor, *, learn: Tensor | None = None, keep: bool = False, whole: bool = False
+    ) -> tuple[Tensor, list[Chunk]]:
+        """Spikes of a layer, chunk by chunk; each chunk learns at once from the label ``learn``, or is kept."""
+        kept, spikes = [], None
+        through = keep and not self.propagation.local
+        for rows in self._rows(layer, x, whole=whole or through):
+            current, passed = layer.synapse.forward(x[:, rows], through=through)
+            neuron = dynamics_of(layer.neuron, current)
+            if spikes is None:
+                T, B = x.shape[:2]
+                spikes = x.new_empty(B, T, *current.shape[2:]).transpose(0, 1)
+            membrane = scan(current, neuron)
+            spikes[:, rows] = membrane > neuron.threshold
+            chunk = Chunk(rows, membrane, passed, spikes[:, rows].mean(0))
+            if "current" in self.consolidation.keeps:
+                chunk.current = current
+            if learn is not None:
+                self._learn(layer, chunk, learn, None)
+            if keep:
+                kept.append(chunk)
+        assert spikes is not None
+        return spikes, kept
+
+    def _rows(self, layer: Layer, x: Tensor, *, whole: bool) -> Iterator[slice]:
+        B = x.shape[1]
+        size = B if whole or layer.synapse.couples_samples else self.chunk or B
+        return (slice(start, min(start + size, B)) for start in range(0, B, size))
+
+    def _learn(self, layer: Layer, chunk: Chunk, label: Tensor, y: Tensor | None) -> None:
+        """The rule: what is sent to the layer, where its consolidation puts it, and the layer's own way back."""
+        if not layer.synapse.learns:
+            return
+        v, rows = chunk.membrane, chunk.rows
+        B_l = self.feedback.matrix(layer.name, v.shape[2:], like=v)
+        window = Window(_Spikes(v, layer), membrane=v, current=chunk.current, rate=chunk.rate)
+        output = None if y is None else y[rows]
+        signal = self.propagation.signal(label[:, rows], window=window, feedback=B_l, output=output)
+        if signal is None:
+            return
+        scale = 1 / label.shape[1] if self.reduction == "mean" else 1.0
+        gradients = self.consolidation.gradients(project(signal, B_l), window)
+        spikes, membrane, current = (None if gradient is None else gradient * scale for gradient in gradients)
+        self._backward(layer, chunk, grad_spikes=spikes, grad_membrane=membrane, grad_current=current)
+
+    def _backward(
+        self,
+        layer: Layer,
+        chunk: Chunk,
+        *,
+        grad_spikes: Tensor | None = None,
+        grad_membrane: Tensor | None = None,
+        grad_current: Tensor | None = None,
+    ) -> Tensor | None:
+        neuron = dynamics_of(layer.neuron, chunk.membrane)
+        a = adjoint(chunk.membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+        if grad_current is not None:
+            a += grad_current
+        return layer.synapse.backward(a, chunk.passed)
+
+    def _loss(self, spikes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = spikes.detach().requires_grad_()
+            loss = self.loss_fn(leaf, labels)
+            (grad_spikes,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), grad_spikes
+
+
+class _Spikes(Sequence[Tensor]):
+    """The spikes of a window, made of its membranes when a rule asks for them."""
+
+    def __init__(self, membrane: Tensor, layer: Layer) -> None:
+        self.membrane, self.neuron = membrane, dynamics_of(layer.neuron, membrane)
+
+    def __len__(self) -> int:
+        return len(self.membrane)
+
+    def __getitem__(self, t: int) -> Tensor:  # type: ignore[override]
+        if not -len(self) <= t < len(self):
+            raise IndexError(t)
+        return (self.membrane[t] > self.neuron.threshold).to(self.membrane.dtype)
