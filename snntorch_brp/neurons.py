@@ -197,6 +197,11 @@ def is_spiking(module: nn.Module) -> bool:
     return isinstance(module, SpikingNeuron | snn.LeakyParallel)
 
 
+def takes_sequence(module: nn.Module) -> bool:
+    """Whether a spiking layer runs a whole sequence ``[T, B, *]`` in one call, and not one step."""
+    return isinstance(module, snn.LeakyParallel | snn.StateLeaky | snn.AssociativeLeaky)
+
+
 def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
     """The spiking layers of a network by name, in the order in which they were registered."""
     return {name: module for name, module in net.named_modules() if is_spiking(module)}

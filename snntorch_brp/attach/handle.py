@@ -8,20 +8,20 @@ pass back through the next layer's weights never happens.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from snntorch_brp.attach.recording import Recording, Root, check_sequence
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.neurons import reset_state, spiking_layers
 from snntorch_brp.propagation import OutputOnly, Propagation, project
-from snntorch_brp.recording import Recording, check_sequence
-
-Root = tuple[Tensor, Tensor | None]
 
 
 def attach(
@@ -30,7 +30,7 @@ def attach(
     *,
     num_classes: int,
     consolidation: Consolidation | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     generator: torch.Generator | None = None,
 ) -> Attached:
@@ -45,8 +45,9 @@ def attach(
         propagation: What is sent to the hidden layers: ``BRP()``, ``RewardPrediction()``, ...
         num_classes: Number of classes K.
         consolidation: How a layer learns from it; ``PseudoGradient()`` when None.
-        output: Name of the output layer's neuron, as in ``net.named_modules()``; when None, the last spiking layer to
-            be called.
+        output: Name of the output layer's neuron, as in ``net.named_modules()``, or names, where there are several
+            outputs (the first is the one that is compared with the label); when None, the last spiking layer to be
+            called.
         reduction: "mean" takes hidden gradients as the mean over the batch, as the usual losses do, so that learning
             rates, clipping and DistributedDataParallel treat all layers alike; "sum" is the authors' code.
         generator: Source of the feedback matrices' seed; torch's global generator when None.
@@ -94,7 +95,7 @@ class Attached:
         propagation: Propagation,
         *,
         consolidation: Consolidation,
-        output: str | None,
+        output: str | Sequence[str] | None,
         reduction: Literal["mean", "sum"],
         feedback: Feedback,
     ) -> None:
@@ -105,11 +106,11 @@ class Attached:
         self.consolidation = consolidation
         self.reduction = reduction
         self.feedback = feedback
-        self._layers = [Recording(name, module) for name, module in _layers_of(net, output).items()]
-        self._output = next((layer for layer in self._layers if layer.name == output), None)
+        self._layers = [Recording(name, module) for name, module in _layers_of(net).items()]
         self._named = output is not None
-        self._order: list[Recording] = []  # of first calls in the running sequence
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._outputs = _pick(self._layers, output)  # empty until the first sequence has shown the output
+        self._last: Recording | None = None  # the layer that was called last
+        self._hooks: list[RemovableHandle] = []
         self._unreached_told = isinstance(propagation, OutputOnly)  # there the hidden layers are meant to rest
 
     def register(self) -> Attached:
@@ -126,7 +127,7 @@ class Attached:
                 )
         for layer in self._layers:
             self._hooks.append(layer.module.register_forward_pre_hook(_PreHook(self, layer), with_kwargs=True))
-            self._hooks.append(layer.module.register_forward_hook(_ForwardHook(self, layer)))
+            self._hooks.append(layer.module.register_forward_hook(_ForwardHook(self, layer), with_kwargs=True))
         return self
 
     def remove(self) -> None:
@@ -146,7 +147,7 @@ class Attached:
 
     def clear(self) -> None:
         """Forget the running sequence."""
-        self._order.clear()
+        self._last = None
         for layer in self._layers:
             layer.clear()
 
@@ -159,23 +160,30 @@ class Attached:
     def _listening(self) -> bool:
         return self.propagation.local and self.net.training and torch.is_grad_enabled()
 
-    def _before(self, layer: Recording, states: list[Tensor]) -> None:
-        # A layer that has a past and is handed a state that has none is starting a new sequence.
-        if self._listening and layer.has_past and not any(state.requires_grad for state in states):
+    def _before(self, layer: Recording, given: Sequence[Any]) -> Sequence[Any]:
+        """Before a call: start anew where the layer does; returns the states to go on from."""
+        if not self._listening or not layer.steps:
+            return given
+        if not layer.continues_from(given):
             self.clear()
+        return layer.with_graph(given)
 
     def _after(self, layer: Recording, current: Tensor, output: Any) -> Any:
+        """After a call: keep what the layer did, and cut its spikes from what comes next."""
         if not self._listening:
             return None
+        layer.called = True
         spikes, *states = output if isinstance(output, tuple) else (output,)
-        if not layer.steps:
-            self._order.append(layer)
-        layer.record(spikes, current, states, self.consolidation.keeps)
-        if layer is self._output or not spikes.requires_grad:
+        if not spikes.requires_grad:  # nothing behind this layer learns
             return None
-        handed_on = spikes.detach()
-        if self._output is None:  # the first sequence: any layer may turn out to be the last
-            layer.leaves.append(handed_on.requires_grad_())
+        membrane = (states or [None])[-1] if layer.whole else getattr(layer.module, "mem", None)
+        layer.record(spikes, current, membrane, self.consolidation.keeps)
+        self._last = layer
+        if layer in self._outputs:
+            return None
+        # In the first sequence any layer may turn out to be the output, so all ask for the gradient of the loss.
+        handed_on = spikes.detach().requires_grad_(not self._outputs)
+        layer.handed_on.append(handed_on)
         return (handed_on, *states) if isinstance(output, tuple) else handed_on
 
     def backward(self, loss: Tensor, labels: Tensor) -> None:
@@ -188,43 +196,81 @@ class Attached:
             labels: Class numbers of the batch, integers ``[B]`` in 0..K-1.
 
         Raises:
-            ValueError: If the labels or the loss do not fit. Nothing has changed then, and the call can be repeated.
+            ValueError: If the labels or the loss do not fit, or a membrane is not finite. Nothing has changed then,
+                and the call can be repeated.
             RuntimeError: If the layers were not called as one sequence; the message names the layer.
         """
         check_labels(labels, self.feedback.num_classes)
         _check_loss(loss)
+        _check_membranes(self._layers)
         if not self.propagation.local:
             loss.backward()
             return
-        output = check_sequence(self._layers, self._order, self._output, named=self._named, batch=len(labels))
-        hidden = self._hidden_roots(output, labels)
+        outputs = self._outputs_of_sequence()
+        check_sequence(self._layers, outputs, len(labels))
+        hidden = self._hidden_roots(outputs, labels)
         try:
-            tensors, gradients = zip(*_output_roots(output, loss), *hidden, strict=True)
+            roots = [(loss, None), *hidden] if self._outputs else [*self._first_output_roots(outputs, loss), *hidden]
+            tensors, gradients = zip(*roots, strict=True)
             torch.autograd.backward(tensors, gradients)
         finally:
             self.clear()
-        self._output = output
+        self._outputs = outputs
         self._tell_unreached()
 
-    def _hidden_roots(self, output: Recording, labels: Tensor) -> list[Root]:
+    def _outputs_of_sequence(self) -> list[Recording]:
+        """The output layers: those named, or the last to be called in the first sequence."""
+        if not self._outputs:
+            return [] if self._last is None else [self._last]
+        if not self._named and self._last not in (None, *self._outputs):
+            known = self._outputs[0].name
+            raise RuntimeError(
+                f"'{self._last.name}' was the last spiking layer to be called, after '{known}', the output layer so "  # type: ignore[union-attr]
+                f"far: name the one that you mean, attach(..., output='{known}')"
+            )
+        return self._outputs
+
+    def _first_output_roots(self, outputs: Sequence[Recording], loss: Tensor) -> list[Root]:
+        """Where the output layer's gradient starts, in the sequence in which it was found out.
+
+        There its spikes too were handed on without their graph, so the loss is taken back to that place first. Later
+        sequences leave the output layer alone.
+        """
+        loss.backward(retain_graph=True)
+        roots: list[Root] = []
+        for layer in self._layers:
+            pairs = zip(layer.spikes, layer.handed_on, strict=True)
+            direct: list[Root] = [(spikes, leaf.grad) for spikes, leaf in pairs if leaf.grad is not None]
+            if layer in outputs:
+                roots += direct
+            elif direct:
+                names = ", ".join(f"'{name}'" for name in (layer.name, outputs[0].name))
+                warnings.warn(
+                    f"the loss also depends on the spikes of hidden layer '{layer.name}', which learns from its local "
+                    f"rule alone: if it is an output too, say so with attach(..., output=({names}))",
+                    stacklevel=3,
+                )
+        return roots
+
+    def _hidden_roots(self, outputs: Sequence[Recording], labels: Tensor) -> list[Root]:
         """Where the hidden layers' gradients start: the rule, layer by layer."""
         classes = self.feedback.num_classes
-        y = output.window.rate.flatten(1) if self.propagation.needs_output else None
+        y = outputs[0].window.rate.flatten(1) if self.propagation.needs_output else None
         if y is not None and y.shape[1] != classes:
             raise ValueError(
-                f"{type(self.propagation).__name__} compares the output with the label, but layer '{output.name}' has "
+                f"{type(self.propagation).__name__} compares output and label, but layer '{outputs[0].name}' has "
                 f"{y.shape[1]} neurons and num_classes is {classes}: make them equal, or use a label-only rule"
             )
         scale = 1 / len(labels) if self.reduction == "mean" else 1.0
         label: Tensor | None = None
         roots: list[Root] = []
         for layer in self._layers:
-            if layer is output or not layer.has_past:
+            if layer in outputs or not layer.steps:
                 continue
-            spikes = layer.spikes[0]
+            rate = layer.window.rate
             if label is None:  # one label for all layers
-                label = self.propagation.label(labels.to(spikes.device), classes, layer.steps, spikes.dtype)
-            B_l = self.feedback.matrix(layer.name, spikes.shape[1:], like=spikes)
+                label = self.propagation.label(labels.to(rate.device), classes, layer.steps, rate.dtype)
+            B_l = self.feedback.matrix(layer.name, rate.shape[1:], like=rate)
             signal = self.propagation.signal(label, window=layer.window, feedback=B_l, output=y)
             if signal is not None:
                 roots += layer.roots(self.consolidation.gradients(project(signal, B_l), layer.window), scale)
@@ -243,27 +289,23 @@ class Attached:
             )
 
 
-def _output_roots(output: Recording, loss: Tensor) -> list[Root]:
-    """Where the output layer's gradient starts."""
-    if not output.leaves:
-        return [(loss, None)]
-    # The output layer was found out in this very sequence, so its spikes too were handed on detached: take the loss
-    # back to there first. Later sequences leave the output layer alone.
-    loss.backward(retain_graph=True)
-    pairs = zip(output.spikes, output.leaves, strict=True)
-    return [(spikes, leaf.grad) for spikes, leaf in pairs if leaf.grad is not None]
-
-
-def _layers_of(net: nn.Module, output: str | None) -> dict[str, nn.Module]:
+def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
     layers = spiking_layers(net)
     if len(layers) < 2:
         raise ValueError(
             f"{type(net).__name__} has {len(layers)} spiking layers, and a local rule needs at least two: a hidden one "
             "that it trains and an output. Put a neuron, such as RefractoryLeaky(), behind each layer"
         )
-    if output is not None and output not in layers:
-        raise ValueError(f"output='{output}' is not a spiking layer of the network; there are: {', '.join(layers)}")
     return layers
+
+
+def _pick(layers: Sequence[Recording], output: str | Sequence[str] | None) -> list[Recording]:
+    names = [] if output is None else [output] if isinstance(output, str) else list(output)
+    by_name = {layer.name: layer for layer in layers}
+    for name in names:
+        if name not in by_name:
+            raise ValueError(f"output='{name}' is not a spiking layer of the network; there are: {', '.join(by_name)}")
+    return [by_name[name] for name in names]
 
 
 def _check_loss(loss: Tensor) -> None:
@@ -279,19 +321,34 @@ def _check_loss(loss: Tensor) -> None:
         raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the input, or lower the learning rate")
 
 
+def _check_membranes(layers: Sequence[Recording]) -> None:
+    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
+    last = {layer.name: getattr(layer.module, "mem", None) if layer.state is None else layer.state for layer in layers}
+    finite = [(name, torch.isfinite(mem).all()) for name, mem in last.items() if isinstance(mem, Tensor)]
+    for name, is_finite in finite:
+        if not is_finite:
+            raise ValueError(
+                f"the membrane of layer '{name}' is not finite: look for NaN or inf in the input, or lower the "
+                "learning rate"
+            )
+
+
 class _PreHook:
     """Tells the handle which states a layer is about to continue from."""
 
     def __init__(self, handle: Attached, layer: Recording) -> None:
         self.handle, self.layer = handle, layer
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = [state for state in (*args[1:], *kwargs.values()) if isinstance(state, Tensor)]
-        held = [state for state in (getattr(module, name, None) for name in _STATES) if isinstance(state, Tensor)]
-        self.handle._before(self.layer, given or held)
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        states = [*args[1:], *(value for name, value in kwargs.items() if name != "input_")]
+        states = list(self.handle._before(self.layer, states))
+        positional = (*args[:1], *states[: len(args[1:])])
+        named = dict(kwargs)
+        named.update(zip((name for name in kwargs if name != "input_"), states[len(args[1:]) :], strict=True))
+        return positional, named
 
-
-_STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")
+    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
+        return _Resting, ()
 
 
 class _ForwardHook:
@@ -300,5 +357,15 @@ class _ForwardHook:
     def __init__(self, handle: Attached, layer: Recording) -> None:
         self.handle, self.layer = handle, layer
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        return self.handle._after(self.layer, args[0], output)
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        return self.handle._after(self.layer, args[0] if args else kwargs["input_"], output)
+
+    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
+        return _Resting, ()
+
+
+class _Resting:
+    """What copying or saving an attached network makes of its hooks: the copy belongs to no handle."""
+
+    def __call__(self, *args: Any) -> None:
+        """Do nothing."""
