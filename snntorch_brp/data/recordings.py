@@ -1,0 +1,91 @@
+"""A data set as a list of recordings, of which some may be damaged.
+
+A corpus is found first (which files there are, what each is a recording of) and read afterwards; both
+can meet something bad, and the user says once whether that ends the run or is counted, logged and left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+logger = logging.getLogger(__name__)
+
+OnBad = Literal["error", "skip"]
+R = TypeVar("R")
+
+
+class BadRecording(ValueError):
+    """A recording that cannot be used: truncated, empty, silent, out of range, of the wrong kind."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of a corpus: where it lies, what it shows, how it is decoded.
+
+    Attributes:
+        path: the file.
+        label: its class, 0..K-1.
+        load: decodes the file; raises `BadRecording` or `OSError`.
+        split: the part of the corpus it belongs to by its owner's choice ("train", "test" or "").
+        speaker: who is heard or seen ("" where unknown).
+        problem: why it cannot be used, where that shows before it is read (a folder that is no class).
+    """
+
+    path: Path
+    label: int
+    load: Callable[[], Any]
+    split: str = ""
+    speaker: str = ""
+    problem: str = ""
+
+
+def use(recording: Recording, decode: Callable[[Recording], R]) -> R:
+    """Apply ``decode`` to one recording; whatever is wrong with it becomes one `BadRecording` with its path."""
+    if recording.problem:
+        raise BadRecording(f"{recording.path}: {recording.problem}")
+    try:
+        return decode(recording)
+    except (BadRecording, OSError, ValueError) as error:
+        message = str(error)
+        prefix = "" if str(recording.path) in message else f"{recording.path}: "
+        raise BadRecording(prefix + message) from error
+
+
+def read_all(
+    recordings: Sequence[Recording], decode: Callable[[Recording], R], *, on_bad: OnBad = "error"
+) -> tuple[list[Recording], list[R], list[BadRecording]]:
+    """Decode every recording.
+
+    Args:
+        recordings: what was found.
+        decode: turns one of them into what is kept of it.
+        on_bad: "error" raises at the first bad recording, "skip" leaves it out and logs how many there were.
+
+    Returns:
+        The good recordings, what ``decode`` made of each, and one error for each recording left out.
+
+    Raises:
+        BadRecording: a recording is bad and ``on_bad`` is "error", or not one was good.
+    """
+    if on_bad not in ("error", "skip"):
+        raise ValueError(f'on_bad is {on_bad!r}; expected "error" or "skip"')
+    good: list[Recording] = []
+    decoded: list[R] = []
+    bad: list[BadRecording] = []
+    for recording in recordings:
+        try:
+            decoded.append(use(recording, decode))
+            good.append(recording)
+        except BadRecording as error:
+            if on_bad == "error":
+                raise
+            bad.append(error)
+    if bad:
+        logger.warning("skipped %d of %d recordings; the first: %s", len(bad), len(recordings), bad[0])
+    if not good:
+        raise bad[0] if bad else BadRecording("no recordings to read")
+    return good, decoded, bad
