@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from .recordings import OnBad
+from snntorch_brp.data.recordings import OnBad
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +32,16 @@ def unpack(archive: Path, folder: Path, *, on_bad: OnBad = "error") -> list[Path
     Only contents are written: owners, modes, links and devices are not.
 
     Args:
-        archive: the file.
-        folder: made where it is not there.
-        on_bad: what to do with a member that is no plain file or whose path leads out of ``folder``:
+        archive: The file.
+        folder: Made where it is not there.
+        on_bad: What to do with a member that is no plain file or whose path leads out of ``folder``:
             "error" raises before anything is written, "skip" leaves it out and logs it.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: not an archive, a damaged one, or a member that must not be written.
+        ValueError: If it is no archive or a damaged one, or holds a member that must not be written.
     """
     root = folder.resolve()
     with _members(archive) as members:

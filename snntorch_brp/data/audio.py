@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .optional import SPEECH, require
-from .recordings import BadRecording
+from snntorch_brp.data.optional import SPEECH, require
+from snntorch_brp.data.recordings import BadRecording
 
 
 def read_audio(path: Path, *, rate: int | None = None) -> tuple[Tensor, int]:
     """Read a mono recording.
 
     Args:
-        path: a wav file, RIFF or NIST SPHERE whatever its name says.
-        rate: the sampling rate that it must have, in Hz.
+        path: A wav file, RIFF or NIST SPHERE whatever its name says.
+        rate: The sampling rate that it must have, in Hz.
 
     Returns:
         The samples [L], float32 in -1..1, and their rate in Hz.
 
     Raises:
-        BadRecording: not a sound file, compressed, truncated, not mono, silent, or of another rate.
+        BadRecording: If it is no sound file, compressed, truncated, not mono, silent, or of another rate.
     """
     data = path.read_bytes()
     samples, found = _sphere(path, data) if data[:7] == b"NIST_1A" else _riff(path)
@@ -79,7 +79,7 @@ def sphere_header(path: Path, data: bytes) -> dict[str, int | float | str]:
     "end_head".
 
     Raises:
-        BadRecording: truncated or damaged.
+        BadRecording: If it is truncated or damaged.
     """
     try:
         size = int(data[8:16])

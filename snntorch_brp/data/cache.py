@@ -39,12 +39,12 @@ class Cache:
         """The array that ``make`` gives for ``source`` under ``settings``, from disk where it is there.
 
         Args:
-            source: the recording's file; its content counts, not its name or date.
-            settings: all that the array depends on besides the content, as JSON knows it.
-            make: computes the array where it is not there or its entry is damaged.
+            source: The recording's file; its content counts, not its name or date.
+            settings: All that the array depends on besides the content, as JSON knows it.
+            make: Computes the array where it is not there or its entry is damaged.
 
         Raises:
-            OSError: the recording cannot be read or the folder not be written.
+            OSError: If the recording cannot be read, or the folder cannot be written.
         """
         key = hashlib.sha256((content_digest(source) + json.dumps(settings, sort_keys=True)).encode())
         name = key.hexdigest()

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .framing import Events
-from .optional import EVENTS, require
-from .recordings import BadRecording
+from snntorch_brp.data.framing import Events
+from snntorch_brp.data.optional import EVENTS, require
+from snntorch_brp.data.recordings import BadRecording
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
 """One event: column, row, polarity 0 or 1, time (in the file's own unit: frames depend on ratios only)."""
@@ -25,7 +25,7 @@ def read_npy(path: Path) -> Events:
     A polarity of -1 is read as 0.
 
     Raises:
-        BadRecording: neither of the two, or a damaged file.
+        BadRecording: If it holds neither of the two, or is damaged.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -42,7 +42,7 @@ def read_npy(path: Path) -> Events:
 
 
 def read_bin(path: Path) -> Events:
-    """The 40-bit format of N-MNIST and N-Caltech101, through `tonic.io.read_mnist_file`; times in µs."""
+    """The 40-bit format of N-MNIST and N-Caltech101, through ``tonic.io.read_mnist_file``; times in µs."""
     size = path.stat().st_size
     if size == 0 or size % 5:
         raise BadRecording(f"{path}: {size} bytes; expected events of 5 bytes each: empty or truncated")
@@ -53,7 +53,7 @@ def read_aedat(path: Path) -> Events:
     """An AEDAT file through tonic; times in µs.
 
     Version 4 needs the package ``aedat``; version 3 is read as the DVS128 recordings of DvsGesture are laid
-    out (`tonic.io.read_dvs_ibm`), version 2 as `tonic.io.read_dvs_128`. For another camera hand its tonic
+    out (``tonic.io.read_dvs_ibm``), version 2 as ``tonic.io.read_dvs_128``. For another camera hand its tonic
     reader to the data set, e.g. ``reader=tonic.io.read_davis_346``.
     """
     io = require("tonic.io", install=EVENTS)
@@ -85,7 +85,7 @@ def as_events(x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], t: NDArray[Any]
     """Four columns as one structured array.
 
     Raises:
-        BadRecording: a coordinate that no camera has.
+        BadRecording: If a coordinate is one that no camera has.
     """
     for name, column in (("x", x), ("y", y)):
         if len(column) and (column.min() < -(2**15) or column.max() >= 2**15):
@@ -98,7 +98,7 @@ def as_events(x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], t: NDArray[Any]
 
 
 def _through(reader: Reader, path: Path) -> Events:
-    """What one of tonic's readers finds, or a `BadRecording`: they fail in many ways on a damaged file."""
+    """What one of tonic's readers finds, or a :class:`BadRecording`: they fail in many ways on a damaged file."""
     try:
         found = reader(str(path))  # type: ignore[arg-type]  # tonic's readers want a string
     except ImportError:

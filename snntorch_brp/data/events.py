@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cache import Cache
-from .event_files import READERS, Reader, read_bin, with_reader
-from .framing import Events, Sensor, frame_batch, frame_events
-from .optional import EVENTS, require
-from .recordings import BadRecording, OnBad, Recording, read_all
+from snntorch_brp.data.cache import Cache
+from snntorch_brp.data.event_files import READERS, Reader, read_bin, with_reader
+from snntorch_brp.data.framing import Events, Sensor, frame_batch, frame_events
+from snntorch_brp.data.optional import EVENTS, require
+from snntorch_brp.data.recordings import BadRecording, OnBad, Recording, read_all
 
 GESTURES = (
     "hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",
@@ -50,10 +50,10 @@ class Frames:
     """How recordings become frames; the settings that a cached array depends on.
 
     Attributes:
-        steps: number of frames that a recording is cut into.
-        sensor: width and height of the sensor.
-        size: width and height of the frames.
-        merge_polarities: one channel of all events instead of one for each polarity.
+        steps: Number of frames that a recording is cut into.
+        sensor: Width and height of the sensor.
+        size: Width and height of the frames.
+        merge_polarities: One channel of all events instead of one for each polarity.
     """
 
     steps: int
@@ -71,10 +71,10 @@ class EventSpikes:
     """Encoder: packed frames of a batch to spikes, time first, on the batch's device.
 
     Attributes:
-        width: of a frame, in pixels.
-        steps: with a number here, each call draws that many of the frames, in order of time and without
+        width: Of a frame, in pixels.
+        steps: With a number here, each call draws that many of the frames, in order of time and without
             repetition, afresh for every recording: the paper's random sampling. All frames otherwise.
-        generator: of that draw, on the batch's device.
+        generator: Of that draw, on the batch's device.
 
     Example:
         >>> EventSpikes(width=32)(torch.zeros(5, 60, 2, 32, 4, dtype=torch.uint8)).shape
@@ -99,7 +99,7 @@ class RawEventSpikes:
     """Encoder: raw events of a batch (:func:`~.framing.pad_events`) to spikes, framed on the batch's device.
 
     Attributes:
-        frames: how the frames are made.
+        frames: How the frames are made.
     """
 
     frames: Frames
@@ -113,7 +113,7 @@ def draw_frames(frames: Tensor, steps: int, *, generator: torch.Generator | None
     """Draw ``steps`` of each recording's frames, in order of time: [B, F, ...] to [B, steps, ...].
 
     Raises:
-        ValueError: there are fewer frames than that.
+        ValueError: If there are fewer frames than that.
     """
     if not 0 < steps <= frames.shape[1]:
         raise ValueError(f"cannot draw {steps} of {frames.shape[1]} frames: frame the recordings more finely")
@@ -133,18 +133,18 @@ def load_frames(
     """Frame every recording.
 
     Args:
-        recordings: from one of the ``find_`` functions.
-        frames: how.
-        cache: where framed recordings are kept from one run to the next.
-        on_bad: whether a bad recording is an error or skipped.
-        progress: wraps the list of recordings, e.g. tqdm.
+        recordings: From one of the ``find_`` functions.
+        frames: How.
+        cache: Where framed recordings are kept from one run to the next.
+        on_bad: Whether a bad recording is an error or skipped.
+        progress: Wraps the list of recordings, e.g. tqdm.
 
     Returns:
         The recordings used, their packed frames [N, T, C, height, ceil(width / 8)], and what was wrong with
         the others.
 
     Raises:
-        BadRecording: see :func:`~.recordings.read_all`.
+        BadRecording: See :func:`~.recordings.read_all`.
     """
 
     def decode(recording: Recording) -> NDArray[Any]:
@@ -176,7 +176,7 @@ def find_dvsgesture(root: Path) -> list[Recording]:
     Times are in µs. The speaker of a recording is its user.
 
     Raises:
-        FileNotFoundError: tonic would not find it either, and download it.
+        FileNotFoundError: If it is not laid out as tonic wants it (which would start to download it).
     """
     root = inside(root, "DVSGesture")
     found = []
@@ -207,7 +207,7 @@ def _dvsgesture_split(root: Path, split: str) -> list[Recording]:
 
 
 def _dvsgesture_events(data: Any, i: int) -> Events:
-    """One recording from tonic's data set; whatever a damaged file makes it raise becomes `BadRecording`."""
+    """One recording from tonic's data set; whatever a damaged file makes it raise becomes :class:`BadRecording`."""
     try:
         events: Events = data[i][0]
     except (ValueError, IndexError, EOFError, TypeError) as error:
@@ -219,8 +219,8 @@ def find_event_folder(root: Path, *, reader: Reader | None = None) -> tuple[list
     """Your own recordings: a folder of class folders.
 
     Args:
-        root: the folder.
-        reader: decodes a file, any of ``tonic.io``'s readers or your own function from a path to a structured
+        root: The folder.
+        reader: Decodes a file, any of ``tonic.io``'s readers or your own function from a path to a structured
             array with the fields x, y, p, t. By default the file's suffix decides
             (:data:`~.event_files.READERS`).
 

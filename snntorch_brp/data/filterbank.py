@@ -13,8 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .optional import SPEECH, require
-from .recordings import BadRecording
+from snntorch_brp.data.optional import SPEECH, require
+from snntorch_brp.data.recordings import BadRecording
 
 SHORTEST_STEP = 8
 """Samples: with a shorter step a window holds too little to tell 30 bands apart."""
@@ -25,9 +25,9 @@ class FilterBank:
     """Filter bank energies in 0..1; the settings that a cached array depends on.
 
     Attributes:
-        bands: number of mel bands.
-        frames: number of frames.
-        range_db: energies this far below the recording's largest, or further, become 0.
+        bands: Number of mel bands.
+        frames: Number of frames.
+        range_db: Energies this far below the recording's largest, or further, become 0.
 
     Example:
         >>> FilterBank()(torch.randn(4000), rate=8000).shape
@@ -42,7 +42,7 @@ class FilterBank:
         """One recording [L] at ``rate`` Hz to [frames, bands]: 1 + (dB below the loudest) / range, cut at 0.
 
         Raises:
-            BadRecording: too short for that many frames.
+            BadRecording: If it is too short for that many frames.
         """
         energies = mel_energies(samples, rate, bands=self.bands, frames=self.frames)
         relative = 10 * (energies / energies.max()).clamp(min=1e-20).log10()
@@ -54,15 +54,15 @@ def mel_energies(samples: Tensor, rate: int, *, bands: int, frames: int) -> Tens
 
     Args:
         samples: [L].
-        rate: in Hz.
-        bands: number of mel bands.
-        frames: number of frames.
+        rate: In Hz.
+        bands: Number of mel bands.
+        frames: Number of frames.
 
     Returns:
         [frames, bands], power.
 
     Raises:
-        BadRecording: the recording is too short for that many frames.
+        BadRecording: If the recording is too short for that many frames.
     """
     step, n_fft = steps_of(len(samples), frames)
     window = torch.hann_window(2 * step, device=samples.device, dtype=samples.dtype)
@@ -71,7 +71,7 @@ def mel_energies(samples: Tensor, rate: int, *, bands: int, frames: int) -> Tens
     padded = torch.nn.functional.pad(samples[: (frames + 1) * step], (padding, padding))
     spectrum = torch.stft(padded, n_fft, step, 2 * step, window, center=False, return_complex=True)
     filters = mel_filters(rate, n_fft, bands).to(samples)
-    return (filters @ spectrum.abs().square()).T
+    return (filters @ torch.view_as_real(spectrum).square().sum(-1)).T
 
 
 def steps_of(length: int, frames: int) -> tuple[int, int]:
@@ -86,6 +86,6 @@ def steps_of(length: int, frames: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def mel_filters(rate: int, n_fft: int, bands: int) -> Tensor:
-    """librosa's mel filter matrix, [bands, n_fft / 2 + 1]."""
+    """The mel filter matrix of librosa, [bands, n_fft / 2 + 1]."""
     filters = require("librosa", install=SPEECH).filters.mel(sr=rate, n_fft=n_fft, n_mels=bands)
     return torch.from_numpy(filters)

@@ -1,11 +1,11 @@
 """Frames from events: how often each pixel fired in each of T equal slices of a recording.
 
 With t_0 and t_1 the first and last timestamp and w = (t_1 - t_0) // T, frame i counts the events with
-t_0 + i w <= t < t_0 + (i + 1) w, as `tonic.transforms.ToFrame(n_time_bins=T)` does; like there, what is left
+t_0 + i w <= t < t_0 + (i + 1) w, as ``tonic.transforms.ToFrame(n_time_bins=T)`` does; like there, what is left
 over at the end (the last event always) belongs to no frame, and a recording shorter than T ticks has none.
 
-Two ways to the same frames: `frame_events` for one recording on the CPU, one pass of compiled code that
-also finds what is wrong with it, and `frame_batch` for a padded batch on whatever device it is on.
+Two ways to the same frames: :func:`frame_events` for one recording on the CPU, one pass of compiled code that
+also finds what is wrong with it, and :func:`frame_batch` for a padded batch on whatever device it is on.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .optional import EVENTS, require
-from .recordings import BadRecording
+from snntorch_brp.data.optional import EVENTS, require
+from snntorch_brp.data.recordings import BadRecording
 
 Sensor = tuple[int, int]  # width, height, in pixels
 Events = NDArray[np.void]  # structured, with the fields x, y, p, t
 
 
 def validate_events(events: Events, sensor: Sensor) -> None:
-    """Raise `BadRecording` unless there are events, on the sensor, of polarity 0 or 1, in order of time."""
+    """Raise :class:`BadRecording` unless there are events, on the sensor, of polarity 0 or 1, in order of time."""
     if len(events) == 0:
         raise BadRecording("holds no events")
     for axis, size in zip("xy", sensor, strict=True):
@@ -54,12 +54,12 @@ def frame_events(
     """Frames of one recording, on the CPU.
 
     Args:
-        events: structured array with the fields x, y, p (0 or 1) and t, ordered by t, of any integer type.
+        events: Structured array with the fields x, y, p (0 or 1) and t, ordered by t, of any integer type.
         steps: T, the number of frames.
-        sensor: width and height of the sensor.
-        size: width and height of the frames, at most those of the sensor; pixel x falls into column
+        sensor: Width and height of the sensor.
+        size: Width and height of the frames, at most those of the sensor; pixel x falls into column
             floor(x * width / sensor width). The sensor's own size by default.
-        merge_polarities: one channel of all events instead of one for each polarity.
+        merge_polarities: One channel of all events instead of one for each polarity.
         binary: 1 where there was an event at all (uint8), the natural spikes of an event camera, instead of
             counts (int16, which stay at 32,767 rather than overflow).
 
@@ -67,7 +67,7 @@ def frame_events(
         [T, C, height, width], C = 1 or 2.
 
     Raises:
-        BadRecording: no events, one off the sensor, a polarity other than 0 and 1, or time running backwards.
+        BadRecording: If there are no events, one is off the sensor or of another polarity, or time runs backwards.
     """
     size = _check(steps, sensor, size)
     if len(events) == 0:
@@ -113,7 +113,7 @@ def _count(
 
 @lru_cache(maxsize=1)
 def _compiled() -> Callable[..., bool]:
-    """`_count`, compiled at the first call and kept on disk by numba."""
+    """:func:`_count`, compiled at the first call and kept on disk by numba."""
     compiled: Callable[..., bool] = require("numba", install=EVENTS).njit(cache=True, nogil=True)(_count)
     return compiled
 
@@ -142,15 +142,15 @@ def frame_batch(
 ) -> Tensor:
     """Frames of a padded batch of recordings, on the device it is on.
 
-    The options are those of `frame_events`, and so are the frames; the events are taken to be valid
-    (see `validate_events`), since checking them would make the device wait.
+    The options are those of :func:`frame_events`, and so are the frames; the events are taken to be valid
+    (see :func:`validate_events`), since checking them would make the device wait.
 
     Args:
-        events: [B, N, 4] from `pad_events`.
+        events: [B, N, 4] from :func:`pad_events`.
         steps: T, the number of frames.
-        sensor: width and height of the sensor.
-        size: width and height of the frames.
-        merge_polarities: one channel of all events.
+        sensor: Width and height of the sensor.
+        size: Width and height of the frames.
+        merge_polarities: One channel of all events.
         binary: 1 where there was an event (uint8) instead of counts (int16).
 
     Returns:

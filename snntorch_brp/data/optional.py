@@ -17,7 +17,7 @@ def require(module: str, *, install: str) -> ModuleType:
         True
 
     Raises:
-        ImportError: the module is not installed; the message holds the command that installs it.
+        ImportError: If the module is not installed; the message holds the command that installs it.
     """
     try:
         return importlib.import_module(module)

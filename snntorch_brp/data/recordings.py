@@ -27,12 +27,12 @@ class Recording:
     """One recording of a corpus: where it lies, what it shows, how it is decoded.
 
     Attributes:
-        path: the file.
-        label: its class, 0..K-1.
-        load: decodes the file; raises `BadRecording` or `OSError`.
-        split: the part of the corpus it belongs to by its owner's choice ("train", "test" or "").
-        speaker: who is heard or seen ("" where unknown).
-        problem: why it cannot be used, where that shows before it is read (a folder that is no class).
+        path: The file.
+        label: Its class, 0..K-1.
+        load: Decodes the file; raises :class:`BadRecording` or `OSError`.
+        split: The part of the corpus it belongs to by its owner's choice ("train", "test" or "").
+        speaker: Who is heard or seen ("" where unknown).
+        problem: Why it cannot be used, where that shows before it is read (a folder that is no class).
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Recording:
 
 
 def use(recording: Recording, decode: Callable[[Recording], R]) -> R:
-    """Apply ``decode`` to one recording; whatever is wrong with it becomes one `BadRecording` with its path."""
+    """Apply ``decode`` to one recording; whatever is wrong with it becomes one :class:`BadRecording` with its path."""
     if recording.problem:
         raise BadRecording(f"{recording.path}: {recording.problem}")
     try:
@@ -61,15 +61,15 @@ def read_all(
     """Decode every recording.
 
     Args:
-        recordings: what was found.
-        decode: turns one of them into what is kept of it.
+        recordings: What was found.
+        decode: Turns one of them into what is kept of it.
         on_bad: "error" raises at the first bad recording, "skip" leaves it out and logs how many there were.
 
     Returns:
         The good recordings, what ``decode`` made of each, and one error for each recording left out.
 
     Raises:
-        BadRecording: a recording is bad and ``on_bad`` is "error", or not one was good.
+        BadRecording: If a recording is bad and ``on_bad`` is "error", or not one was good.
     """
     if on_bad not in ("error", "skip"):
         raise ValueError(f'on_bad is {on_bad!r}; expected "error" or "skip"')

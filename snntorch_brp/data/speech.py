@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..encoding import rate_encode
-from .audio import read_audio
-from .cache import Cache
-from .events import inside
-from .filterbank import FilterBank
-from .recordings import BadRecording, OnBad, Recording, read_all
+from snntorch_brp.data.audio import read_audio
+from snntorch_brp.data.cache import Cache
+from snntorch_brp.data.events import inside
+from snntorch_brp.data.filterbank import FilterBank
+from snntorch_brp.data.recordings import BadRecording, OnBad, Recording, read_all
+from snntorch_brp.encoding import rate_encode
 
 TIDIGITS_LAYOUT = """\
 TIDigits is sold by the Linguistic Data Consortium: https://catalog.ldc.upenn.edu/LDC93S10
@@ -44,7 +44,7 @@ class SpeechSpikes:
             shows all frames at every step, as an image of frames by bands.
         steps: T, for "2d"; "1d" has a step for each frame.
         alpha: α of eq. 3; 0.1 in the paper.
-        generator: of the random draw, on the batch's device.
+        generator: Of the random draw, on the batch's device.
 
     Example:
         >>> SpeechSpikes("1d")(torch.rand(5, 30, 30)).shape
@@ -87,7 +87,7 @@ def load_energies(
         others.
 
     Raises:
-        BadRecording: see :func:`~.recordings.read_all`.
+        BadRecording: See :func:`~.recordings.read_all`.
     """
 
     def compute(recording: Recording) -> np.ndarray:
@@ -144,8 +144,8 @@ def find_wav_folder(root: Path, *, rate: int | None = None) -> tuple[list[Record
     """Your own sounds: a folder of class folders of wav files.
 
     Args:
-        root: the folder.
-        rate: sampling rate in Hz that all must have; by default that of the first readable file.
+        root: The folder.
+        rate: Sampling rate in Hz that all must have; by default that of the first readable file.
 
     Returns:
         The recordings, sorted, and the names of the classes.

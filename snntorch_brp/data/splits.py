@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from .recordings import Recording
+from snntorch_brp.data.recordings import Recording
 
 SplitBy = Literal["corpus", "random", "speaker"]
 
@@ -35,15 +35,15 @@ def split(
     """Divide recordings into a training and a test set.
 
     Args:
-        recordings: all of them, in an order that does not change from run to run.
+        recordings: All of them, in an order that does not change from run to run.
         by: "corpus" takes the owner's own division; "random" draws ``test_share`` of the recordings, as the
             paper's authors do; "speaker" holds back whole speakers, so that the test set is strangers.
-        test_share: part held back by "random", and of the speakers by "speaker" (at least one of them).
-        speaker: the one speaker to hold back.
-        seed: what the draw starts from.
+        test_share: Part held back by "random", and of the speakers by "speaker" (at least one of them).
+        speaker: The one speaker to hold back.
+        seed: What the draw starts from.
 
     Raises:
-        ValueError: an unknown kind of split, or one that the recordings do not allow.
+        ValueError: If the kind of split is unknown, or the recordings do not allow it.
     """
     places = range(len(recordings))
     draw = torch.Generator().manual_seed(seed)
