@@ -16,7 +16,7 @@ from snntorch_brp.data.recordings import BadRecording
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
 """One event: column, row, polarity 0 or 1, time (in the file's own unit: frames depend on ratios only)."""
 
-Reader = Callable[[Path], Any]
+Reader = Callable[[Any], Any]  # from a path (tonic wants a string) to what it holds
 
 
 def read_npy(path: Path) -> Events:
@@ -50,11 +50,11 @@ def read_bin(path: Path) -> Events:
 
 
 def read_aedat(path: Path) -> Events:
-    """An AEDAT file through tonic; times in µs.
+    """An AEDAT file, decoded by tonic; times in µs.
 
-    Version 4 needs the package ``aedat``; version 3 is read as the DVS128 recordings of DvsGesture are laid
-    out (``tonic.io.read_dvs_ibm``), version 2 as ``tonic.io.read_dvs_128``. For another camera hand its tonic
-    reader to the data set, e.g. ``reader=tonic.io.read_davis_346``.
+    Version 2 is taken for a DVS128's, version 3 for one of DvsGesture's original recordings, version 4 says itself
+    what it is and needs the package ``aedat``. For another camera hand its reader to the data set, e.g.
+    ``reader=tonic.io.read_davis_346``.
     """
     io = require("tonic.io", install=EVENTS)
     if path.suffix == ".aedat4":
@@ -64,7 +64,26 @@ def read_aedat(path: Path) -> Events:
         header = file.readline()
     if not header.startswith(b"#!AER-DAT"):
         raise BadRecording(f"{path}: begins with {header[:12]!r}; expected #!AER-DAT: not an AEDAT file")
-    return _through(io.read_dvs_128 if header[9:10] == b"2" else io.read_dvs_ibm, path)
+    return _through(_dvs128 if header[9:10] == b"2" else _dvs_ibm, path)
+
+
+# tonic.io.read_dvs_128 and read_dvs_ibm of tonic 1.7.0 fail on every file: they unpack two of three values.
+def _dvs128(path: str) -> Events:
+    address, t = _addresses(path)
+    return as_events(address >> 8 & 0x7F, address >> 1 & 0x7F, address & 1, t)
+
+
+def _dvs_ibm(path: str) -> Events:
+    address, t = _addresses(path)
+    return as_events(address >> 17 & 0x1FFF, address >> 2 & 0x1FFF, address >> 1 & 1, t)
+
+
+def _addresses(path: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Address and time of each event of an AEDAT file, version 2 or 3."""
+    io = require("tonic.io", install=EVENTS)
+    version, start, *_ = io.read_aedat_header_from_file(path)
+    events = io.get_aer_events_from_file(path, version, start)
+    return events["address"].astype(np.int64), events["timeStamp"].astype(np.int64)
 
 
 READERS: dict[str, Reader] = {
@@ -100,7 +119,7 @@ def as_events(x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], t: NDArray[Any]
 def _through(reader: Reader, path: Path) -> Events:
     """What one of tonic's readers finds, or a :class:`BadRecording`: they fail in many ways on a damaged file."""
     try:
-        found = reader(str(path))  # type: ignore[arg-type]  # tonic's readers want a string
+        found = reader(str(path))
     except ImportError:
         raise
     except Exception as error:
