@@ -131,6 +131,7 @@ class BRPTrainer:
         propagation: What is sent to the hidden layers; ``BRP()`` when None.
         consolidation: How a layer learns from it; ``PseudoGradient()`` when None.
         optimizer: Any PyTorch optimizer on the network's parameters; the paper's Adam at 1e-4 when None.
+        scheduler: Any PyTorch learning-rate schedule on that optimizer; it advances with every training step.
         encoder: Maps a batch, already on the network's device, to the network's input, such as
             ``RateEncoder(steps=20)``; None for data that is spikes already, time first.
         loss: Loss of the output spikes ``[T, B, K]`` and the labels ``[B]``; :func:`rate_mse` when None.
@@ -156,6 +157,7 @@ class BRPTrainer:
         propagation: Propagation | None = None,
         consolidation: Consolidation | None = None,
         optimizer: torch.optim.Optimizer | None = None,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
         encoder: Callable[[Tensor], Tensor] | None = None,
         loss: Loss | None = None,
         loops_inside: bool | None = None,
@@ -165,6 +167,7 @@ class BRPTrainer:
         self.net = net
         self.num_classes = num_classes
         self.optimizer = optimizer or torch.optim.Adam(net.parameters(), lr=1e-4)
+        self.scheduler = scheduler
         self.encoder = encoder
         self.loss = loss or rate_mse
         self.loops_inside = not isinstance(net, nn.Sequential) if loops_inside is None else loops_inside
@@ -200,6 +203,8 @@ class BRPTrainer:
             loss = self.loss(spikes, labels)
             brp.backward(loss, labels)
         self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
         correct = int((spikes.detach().mean(0).argmax(1) == labels).sum())
         return StepResult(loss.item(), correct, len(labels))
 

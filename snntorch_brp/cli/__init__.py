@@ -12,7 +12,9 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-COMMANDS: tuple[ModuleType, ...] = ()
+from snntorch_brp.cli import train
+
+COMMANDS: tuple[ModuleType, ...] = (train,)
 
 
 def build_parser() -> argparse.ArgumentParser:
