@@ -202,9 +202,24 @@ def takes_sequence(module: nn.Module) -> bool:
     return isinstance(module, snn.LeakyParallel | snn.StateLeaky | snn.AssociativeLeaky)
 
 
+def unwrapped(net: nn.Module) -> nn.Module:
+    """The network inside DistributedDataParallel, DataParallel and torch.compile."""
+    while True:
+        if isinstance(net, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            net = net.module
+        elif isinstance(getattr(net, "_orig_mod", None), nn.Module):
+            net = net._orig_mod  # type: ignore[assignment]
+        else:
+            return net
+
+
 def spiking_layers(net: nn.Module) -> dict[str, nn.Module]:
-    """The spiking layers of a network by name, in the order in which they were registered."""
-    return {name: module for name, module in net.named_modules() if is_spiking(module)}
+    """The spiking layers of a network by name, in the order in which they were registered.
+
+    The names are those of the user's own network, whatever it is wrapped in.
+    """
+    modules = unwrapped(net).named_modules()
+    return {name.replace("_orig_mod.", ""): module for name, module in modules if is_spiking(module)}
 
 
 def reset_state(net: nn.Module) -> None:

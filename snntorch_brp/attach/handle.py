@@ -20,7 +20,7 @@ from snntorch_brp.attach.recording import Recording, Root, check_sequence
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.neurons import reset_state, spiking_layers
+from snntorch_brp.neurons import reset_state, spiking_layers, unwrapped
 from snntorch_brp.propagation import OutputOnly, Propagation, project
 
 
@@ -101,7 +101,7 @@ class Attached:
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        self.net = net
+        self.net = unwrapped(net)
         self.propagation = propagation
         self.consolidation = consolidation
         self.reduction = reduction

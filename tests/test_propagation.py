@@ -1,0 +1,69 @@
+"""What is sent, formula by formula; the whole chain is held to the oracle in test_attach_oracle.py."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from snntorch_brp import BRP, Backprop, ErrorProjection, OutputOnly, RewardPrediction, SignProjection
+from snntorch_brp.propagation import Propagation, project
+from snntorch_brp.window import Window
+
+LABELS = torch.tensor([2, 0])
+WINDOW = Window(torch.tensor([[[1.0, 0, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 1]]]))  # [T=2, B=2, N=4]
+FEEDBACK = torch.tensor([[0.5, -0.5, 0, 0], [0, 1, 1, 0], [-1, 0, 0.25, 2]])
+Y = torch.tensor([[0.5, 0.0, 1.0], [0.25, 0.0, 0.75]])
+
+
+def send(rule: Propagation, steps: int = 2) -> torch.Tensor | None:
+    label = rule.label(LABELS, 3, steps, torch.float32)
+    return rule.signal(label, window=WINDOW, feedback=FEEDBACK, output=Y if rule.needs_output else None)
+
+
+def test_project_is_a_product_for_any_neuron_shape_and_number_of_steps() -> None:
+    B_l, TP = torch.randn(3, 2, 5), torch.randn(7, 4, 3)
+    assert torch.allclose(project(TP, B_l), torch.einsum("tbk,kcn->tbcn", TP, B_l), atol=1e-6)
+    assert project(TP[:1], B_l).shape == (1, 4, 2, 5)
+
+
+def test_brp_sends_the_label() -> None:
+    assert send(BRP()).tolist() == [[[0, 0, 1], [1, 0, 0]]]
+
+
+def test_brp_with_bernoulli_label_spikes() -> None:
+    mean = send(BRP(label_rate=0.25, generator=torch.Generator().manual_seed(0)), steps=4000)
+    assert mean.shape == (1, 2, 3)
+    assert mean[0, 0, 2].item() == pytest.approx(0.25, abs=0.03)  # standard error √(0.19/4000) = 0.007
+    assert mean[0, 0, :2].tolist() == [0, 0]
+    by_step = send(BRP(label_rate=0.25, stepwise=True, generator=torch.Generator().manual_seed(0)), steps=4000)
+    assert by_step.shape == (4000, 2, 3)
+    assert torch.allclose(by_step.mean(0, keepdim=True), mean)
+
+
+def test_reward_prediction() -> None:
+    got = send(RewardPrediction(kappa=2.0))
+    rates = [[1.0, 0, 0.5, 0], [0, 0.5, 0, 1]]
+    norm = (math.sqrt(0.5) + math.sqrt(2) + math.sqrt(1 + 0.0625 + 4)) / 3
+    for b, rate in enumerate(rates):
+        z = [2.0 * sum(w * r for w, r in zip(row, rate, strict=True)) / norm**2 for row in FEEDBACK.tolist()]
+        p = [math.exp(v) / sum(math.exp(u) for u in z) for v in z]
+        p[int(LABELS[b])] -= 1
+        assert got[0, b].tolist() == pytest.approx(p, abs=1e-6)
+
+
+def test_error_and_its_sign() -> None:
+    assert send(ErrorProjection()).tolist() == [[[0.5, 0, 0], [-0.75, 0, 0.75]]]
+    assert send(SignProjection()).tolist() == [[[1, 0, 0], [-1, 0, 1]]]
+
+
+def test_baselines_send_nothing() -> None:
+    assert send(Backprop()) is None
+    assert send(OutputOnly()) is None
+
+
+def test_label_only_rules_say_so() -> None:
+    waits = {rule: rule.needs_output for rule in (BRP, RewardPrediction, OutputOnly, ErrorProjection, SignProjection)}
+    assert list(waits.values()) == [False, False, False, True, True]
+    assert [rule for rule in (*waits, Backprop) if not rule.local] == [Backprop]
