@@ -57,6 +57,11 @@ class PseudoGradient(Consolidation):
         ∇W = Σ_t a_t x_tᵀ,  ∇b = Σ_t a_t
 
     (without the middle term when the reset is detached).
+
+    Example:
+        >>> delta = torch.tensor([[[0.5, -0.5]]])
+        >>> PseudoGradient().gradients(delta, Window(torch.zeros(20, 1, 2))).spikes.tolist()
+        [[[0.5, -0.5]]]
     """
 
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
@@ -73,6 +78,11 @@ class StateDifference(Consolidation):
 
     Raises:
         ValueError: If ``state`` is neither.
+
+    Example:
+        >>> delta, window = torch.tensor([[[0.5, -0.5]]]), Window(torch.ones(20, 1, 2))
+        >>> (window.steps * StateDifference("rate").gradients(delta, window).spikes).tolist()
+        [[[0.5, 1.5]]]
     """
 
     keeps: ClassVar[frozenset[str]] = frozenset({"membrane"})

@@ -229,6 +229,13 @@ def reset_state(net: nn.Module) -> None:
 
     Args:
         net: Any module that contains snnTorch neurons.
+
+    Example:
+        >>> net = nn.Sequential(nn.Sequential(snn.Leaky(beta=0.5, init_hidden=True)))
+        >>> _ = net(torch.ones(1, 2))
+        >>> reset_state(net)
+        >>> net[0][0].mem.tolist()
+        [[0.0, 0.0]]
     """
     for layer in spiking_layers(net).values():
         if hasattr(layer, "reset_mem"):

@@ -99,6 +99,11 @@ class RewardPrediction(Propagation):
 
     Args:
         kappa: Inverse temperature κ of the reading.
+
+    Example:
+        >>> silent, label = Window(torch.zeros(20, 1, 4)), torch.tensor([[[0.0, 1.0]]])
+        >>> RewardPrediction().signal(label, window=silent, feedback=torch.ones(2, 4), output=None).tolist()
+        [[[0.5, -0.5]]]
     """
 
     kappa: float = 5.0
@@ -113,7 +118,13 @@ class RewardPrediction(Propagation):
 
 @dataclass(frozen=True)
 class ErrorProjection(Propagation):
-    """Direct feedback alignment (eq. 6): ``TP = y - ȳ``."""
+    """Direct feedback alignment (eq. 6): ``TP = y - ȳ``.
+
+    Example:
+        >>> label, y = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.25, 0.75]])
+        >>> ErrorProjection().signal(label, window=None, feedback=None, output=y).tolist()
+        [[[0.25, -0.25]]]
+    """
 
     needs_output: ClassVar[bool] = True
 
@@ -125,7 +136,13 @@ class ErrorProjection(Propagation):
 
 @dataclass(frozen=True)
 class SignProjection(Propagation):
-    """The sign of the error (eq. 7): ``TP = sign(y - ȳ)``."""
+    """The sign of the error (eq. 7): ``TP = sign(y - ȳ)``.
+
+    Example:
+        >>> label, y = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.25, 0.75]])
+        >>> SignProjection().signal(label, window=None, feedback=None, output=y).tolist()
+        [[[1.0, -1.0]]]
+    """
 
     needs_output: ClassVar[bool] = True
 
@@ -137,7 +154,12 @@ class SignProjection(Propagation):
 
 @dataclass(frozen=True)
 class Backprop(Propagation):
-    """The pseudo-BP baseline: the true gradient, through all layers and all steps."""
+    """The pseudo-BP baseline: the true gradient, through all layers and all steps.
+
+    Example:
+        >>> Backprop().local
+        False
+    """
 
     local: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
@@ -148,7 +170,12 @@ class Backprop(Propagation):
 
 @dataclass(frozen=True)
 class OutputOnly(Propagation):
-    """The baseline that every rule must beat: hidden layers stay as they were drawn, the output learns."""
+    """The baseline that every rule must beat: hidden layers stay as they were drawn, the output learns.
+
+    Example:
+        >>> OutputOnly().signal(torch.ones(1, 1, 2), window=None, feedback=None, output=None) is None
+        True
+    """
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent."""
