@@ -469,13 +469,11 @@ def test_outputs_may_be_several() -> None:
     assert not torch.allclose(got[0]["fc1.weight"], got[1]["fc1.weight"])
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda net: nn.DataParallel(torch.compile(net))])
 def test_wrappers_do_not_rename_layers(wrap) -> None:
     """torch.compile and the parallel wrappers put a word before every name; feedback and ``output`` ignore it."""
     nets = [spread(mlp(hidden=(8, 7))) for _ in range(2)]
-    layers = [
-        attach(net, BRP(), num_classes=K, output="5", generator=seeded()) for net in (nets[0], wrap(wrap(nets[1])))
-    ]
+    layers = [attach(net, BRP(), num_classes=K, output="5", generator=seeded()) for net in (nets[0], wrap(nets[1]))]
     names = [[layer.name for layer in handle._layers] for handle in layers]
     assert names[0] == names[1] == ["1", "3", "5"]
     assert torch.equal(layers[0].feedback.matrix("1", (8,)), layers[1].feedback.matrix("1", (8,)))
