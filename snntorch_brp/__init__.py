@@ -15,10 +15,13 @@ from snntorch_brp.propagation import (
     SignProjection,
 )
 from snntorch_brp.surrogate import boxcar
+from snntorch_brp.trainer import BRPTrainer
+from snntorch_brp.unroll import observe, unroll
 
 __all__ = [
     "BRP",
     "Attached",
+    "BRPTrainer",
     "Backprop",
     "Consolidation",
     "ErrorProjection",
@@ -34,6 +37,8 @@ __all__ = [
     "attach",
     "boxcar",
     "label_spikes",
+    "observe",
     "rate_encode",
     "reset_state",
+    "unroll",
 ]

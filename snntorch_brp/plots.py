@@ -42,7 +42,12 @@ def learning_curve(rows: Sequence[Mapping[str, float]], *, title: str = "") -> F
 
 
 def spike_raster(
-    activity: Mapping[str, Activity], *, inputs: Tensor | None = None, sample: int = 0, title: str = ""
+    activity: Mapping[str, Activity],
+    *,
+    inputs: Tensor | None = None,
+    sample: int = 0,
+    neurons: int = 100,
+    title: str = "",
 ) -> Figure:
     """Spikes of every layer over time, for one sample.
 
@@ -50,6 +55,7 @@ def spike_raster(
         activity: From :func:`snntorch_brp.unroll.observe`.
         inputs: Input spikes, ``[T, B, *]``, drawn on top.
         sample: Number of the sample in the batch.
+        neurons: How many neurons of a layer to draw, evenly spaced.
         title: Title of the figure.
 
     Raises:
@@ -64,10 +70,12 @@ def spike_raster(
     )
     for ax, (name, spikes) in zip(axes[:, 0], trains.items(), strict=True):
         train = spikes[:, sample].flatten(1)
-        splt.raster(train, ax, s=max(0.5, min(12.0, 1500 / train.shape[1])), c="black", marker="|")
-        rate = f"{(train != 0).float().mean():.1%} of neurons fire at a step"
-        ax.set_title(f"{name}: {train.shape[1]} neurons, {rate}", fontsize=9, loc="left")
-        ax.set(ylabel="neuron", xlim=(-0.5, len(train) - 0.5), ylim=(-0.5, train.shape[1] - 0.5))
+        shown = train[:, :: max(1, train.shape[1] // neurons)]
+        splt.raster(shown, ax, s=min(40.0, 400 / shown.shape[1]), c="black", marker="o", linewidths=0)
+        rate = f"{(train != 0).float().mean():.1%} fire at a step"
+        drawn = "" if shown.shape == train.shape else f", {shown.shape[1]} of them drawn"
+        ax.set_title(f"{name}: {train.shape[1]} neurons, {rate}{drawn}", fontsize=9, loc="left")
+        ax.set(ylabel="neuron", xlim=(-0.5, len(train) - 0.5), ylim=(-1, shown.shape[1]))
     axes[-1, 0].set_xlabel("time step")
     axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title)
@@ -77,6 +85,7 @@ def spike_raster(
 def membrane_traces(
     activity: Activity,
     *,
+    threshold: float,
     sample: int = 0,
     neurons: int = 9,
     generator: torch.Generator | None = None,
@@ -86,6 +95,7 @@ def membrane_traces(
 
     Args:
         activity: The layer's, from :func:`snntorch_brp.unroll.observe`.
+        threshold: The layer's threshold, drawn as a dashed line.
         sample: Number of the sample in the batch.
         neurons: How many neurons to draw.
         generator: Source of the choice.
@@ -96,7 +106,7 @@ def membrane_traces(
     chosen = torch.randperm(membrane.shape[1], generator=generator)[:neurons].sort().values
     columns = min(3, neurons)
     rows = -(-neurons // columns)
-    figure = plt.figure(figsize=(8, 1.5 * rows + 0.6))
+    figure = plt.figure(figsize=(8, 1.5 * rows + 1))
     splt.traces(
         membrane[:, chosen],
         spk=spikes[:, chosen],
@@ -104,7 +114,9 @@ def membrane_traces(
         spk_height=2,
         titles=[f"neuron {i}" for i in chosen.tolist()],
     )
-    figure.suptitle(title)
+    for ax in figure.axes:
+        ax.axhline(threshold, color="gray", linestyle="--", linewidth=0.8)
+    figure.suptitle(f"{title}\nmembrane potential, raised by 2 where the neuron fires; dashed: threshold", fontsize=10)
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import struct
 import zlib
 from pathlib import Path
 
@@ -93,8 +94,8 @@ def read_idx(path: str | Path, *, dimensions: int) -> Tensor:
     if content[:4] != magic:
         raise ValueError(f"{path} is not the IDX file expected: magic number {content[:4].hex()}, not {magic.hex()}")
     header = 4 + 4 * dimensions
-    sizes = np.frombuffer(content[4:header], dtype=">u4").tolist()
-    if len(sizes) != dimensions or len(content) - header != math.prod(sizes):
+    sizes = [size for (size,) in struct.iter_unpack(">I", content[4:header])] if len(content) >= header else []
+    if not sizes or len(content) - header != math.prod(sizes):
         raise ValueError(
             f"{path} is truncated or has trailing bytes: its header tells {sizes or 'nothing'}, "
             f"{max(len(content) - header, 0)} bytes follow: fetch it again"

@@ -219,7 +219,12 @@ def _draw(config: RunConfig, folder: Path, trainer: BRPTrainer, results: list[Ep
     figures = {
         "learning_curve": plots.learning_curve([result.row() for result in results], title=title),
         "raster": plots.spike_raster(activity, inputs=spikes, title=sample),
-        "membrane": plots.membrane_traces(activity[hidden], title=f"{sample}, layer {hidden}"),
+        "membrane": plots.membrane_traces(
+            activity[hidden],
+            threshold=float(trainer.net.get_submodule(hidden).threshold),  # type: ignore[arg-type]
+            generator=torch.Generator().manual_seed(config.seed),
+            title=f"{sample}, layer {hidden}",
+        ),
         "confusion": plots.confusion_matrix(evaluation.confusion, title=title),
     }
     for name, figure in figures.items():

@@ -1,0 +1,95 @@
+"""The command line as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snntorch_brp.cli import build_parser, main
+
+SMALL = ["train", "digits", "--model", "64-20-10", "--epochs", "2", "--steps", "4", "--limit-train", "60"]
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_train_writes_a_run_folder_that_evaluate_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main([*SMALL, "--limit-test", "50", "--out", str(run)]) == 0
+    printed = capsys.readouterr().out
+    written = {path.name for path in run.iterdir()}
+    assert {"config.json", "metrics.jsonl", "learning_curve.png", "raster.png", "membrane.png"} <= written
+    assert len(metrics(run)) == 2
+    assert json.loads((run / "config.json").read_text())["propagation"] == "brp"
+    accuracy = f"test accuracy {metrics(run)[-1]['validation_accuracy']:.2%}"
+    assert accuracy in printed
+    assert main(["evaluate", str(run)]) == 0
+    assert accuracy in capsys.readouterr().out  # the model that was saved is the one that was tested
+
+
+def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert main([*SMALL, "--seed", str(seed), "--limit-test", "50", "--out", str(tmp_path / name)]) == 0
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+    assert metrics(tmp_path / "a") != metrics(tmp_path / "c")
+
+
+@pytest.mark.parametrize("rule", ["reward-prediction", "error", "sign", "backprop", "output-only"])
+def test_every_rule_has_a_name(rule: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    assert main([*SMALL, "--propagation", rule, "--epochs", "1", "--limit-test", "20", "--out", out]) == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["train", "mnist", "--data", "/nowhere"], "/nowhere is not a folder"),
+        (["train", "digits", "--model", "Conv9"], "Conv9"),
+        (["train", "digits", "--model", "64-20-7", "--epochs", "1"], "K=10"),
+        (["evaluate", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_failure_is_one_clear_line(
+    argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "run")] if argv[0] == "train" else []
+    assert main([*argv, *out]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("snntorch-brp: error:")
+    assert message in error
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (tmp_path / "config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--lr", "fast"], ["--propagation", "bp"], ["--epochs", "1.5"]])
+def test_a_wrong_option_ends_with_code_2(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        build_parser().parse_args(["train", "digits", *wrong])
+    assert end.value.code == 2
+
+
+def test_without_a_traceback_in_a_real_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "snntorch_brp", "evaluate", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "not a run folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "mnist", "--help"])
+    text = capsys.readouterr().out
+    assert "Conv5x5x28-S2-FC1000-FC10" in text
+    assert "(default: 50)" in text
