@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from snntorch_brp.cli import train
+from snntorch_brp.cli import data, train
 
-COMMANDS: tuple[ModuleType, ...] = (train,)
+COMMANDS: tuple[ModuleType, ...] = (train, data)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``snntorch-brp`` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("snntorch_brp").setLevel(logging.INFO)  # matplotlib's own remarks are not of interest
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))

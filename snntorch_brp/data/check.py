@@ -83,14 +83,16 @@ CORPORA = (
         "N-MNIST", "T*/*/*.bin", lambda root: (find_nmnist(root), DIGITS), _events_on(34, 34),
         {"train": 60000, "test": 10000},
     ),
-    _Corpus("TIDigits (isolated digits)", "t*/*/*/*.[wW][aA][vV]", lambda root: (find_tidigits(root), DIGITS), _long_enough),
+    _Corpus(
+        "TIDigits (isolated digits)", "t*/*/*/*.[wW][aA][vV]", lambda root: (find_tidigits(root), DIGITS), _long_enough
+    ),
     _Corpus(
         "Free Spoken Digit Dataset", "recordings/*_*_*.wav", lambda root: (find_fsdd(root), DIGITS), _long_enough,
         {"train": 2700, "test": 300},
     ),
-    _Corpus("sounds in class folders", "*.wav", find_wav_folder, _long_enough),
+    _Corpus("sounds in class folders", "*/*.wav", find_wav_folder, _long_enough),
     # no sensor is known: the largest that an address of 16 bits allows
-    _Corpus("event recordings in class folders", "*", find_event_folder, _events_on(2**15, 2**15)),
+    _Corpus("event recordings in class folders", "*/*.*", find_event_folder, _events_on(2**15, 2**15)),
 )  # fmt: skip
 
 
@@ -109,12 +111,12 @@ def check(root: Path, *, progress: Progress = lambda recordings: recordings) -> 
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder")
-    if any(root.glob("**/*-idx?-ubyte*")):
+    if _files(root, "*-idx?-ubyte*"):
         return _check_mnist(root)
-    if any(root.glob("**/data_batch_*")) or any(root.glob("**/test_batch*")):
+    if _files(root, "data_batch_*") or _files(root, "test_batch*"):
         return _check_cifar10(root)
     for corpus in CORPORA:
-        if any(any(root.glob(depth + corpus.pattern)) for depth in ("", "*/")):
+        if _files(root, corpus.pattern):
             try:
                 return _check_recordings(corpus, root, progress)
             except FileNotFoundError as error:
@@ -125,6 +127,11 @@ def check(root: Path, *, progress: Progress = lambda recordings: recordings) -> 
         f"no data set that this package knows under {root} (found: {found}); it knows MNIST and Fashion-MNIST (IDX), "
         f"CIFAR-10, {', '.join(corpus.name for corpus in CORPORA)}"
     )
+
+
+def _files(root: Path, pattern: str) -> list[Path]:
+    """What matches in a folder, or else in the folders directly below it."""
+    return sorted(root.glob(pattern)) or sorted(root.glob(f"*/{pattern}"))
 
 
 def _check_recordings(corpus: _Corpus, root: Path, progress: Progress) -> Report:
@@ -162,7 +169,7 @@ def _check_cifar10(root: Path) -> Report:
 
 def _check_mnist(root: Path) -> Report:
     report = Report("MNIST or a set in its format (IDX)", DIGITS)
-    folder = next(iter(sorted(root.glob("**/*-idx?-ubyte*")))).parent
+    folder = _files(root, "*-idx?-ubyte*")[0].parent
     for split in ("train", "test"):
         try:
             labels = load_mnist(folder, train=split == "train").tensors[1]
