@@ -11,7 +11,9 @@ from torch import nn
 
 from snntorch_brp.attach import attach
 from snntorch_brp.consolidation import PseudoGradient, StateDifference
+from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused import FusedEngine
+from snntorch_brp.models import mlp
 from snntorch_brp.neurons import RefractoryLeaky
 from snntorch_brp.propagation import (
     BRP,
@@ -153,6 +155,23 @@ def test_float32_and_a_snntorch_surrogate():
     for rule in (BRP(), Backprop()):
         assert_agree(net, x, labels, rule, PseudoGradient(), chunk=2, rtol=1e-5)
         net.zero_grad()
+
+
+def test_bfloat16_products_stay_near_float32():
+    torch.manual_seed(0)
+    net = mlp([20, 30, CLASSES])
+    x, labels = (torch.rand(8, 4, 20) < 0.4).float(), torch.tensor([0, 1, 2, 0])
+    gradients = []
+    feedback = Feedback(CLASSES)
+    for precision in ("float32", "bfloat16"):
+        engine = FusedEngine(
+            net, BRP(), num_classes=CLASSES, loss_fn=rate_mse, feedback=feedback, precision=precision
+        )
+        engine.step(x, labels)
+        gradients.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
+        net.zero_grad()
+    exact, rounded = gradients
+    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.95  # a membrane at the threshold may fall to either side
 
 
 def test_gradients_add_up_and_frozen_layers_rest():

@@ -6,8 +6,10 @@ of a layer, gives the layer its gradient and is forgotten before the next one st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 from typing import Literal
 
 import torch
@@ -17,11 +19,13 @@ from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused.dynamics import dynamics_of
+from snntorch_brp.fused.fire import fire, fire_back
 from snntorch_brp.fused.plan import Layer, neuron_shapes, plan
-from snntorch_brp.fused.scan import adjoint, scan
 from snntorch_brp.fused.synapse import Passed
 from snntorch_brp.propagation import Propagation, project
 from snntorch_brp.window import Window
+
+CHUNK_BYTES = {False: 4_000_000, True: 32_000_000}  # of membranes: linear layers gain more from large products
 
 
 @dataclass
@@ -48,6 +52,8 @@ class FusedEngine:
         feedback: The fixed matrices B_l; drawn anew when None.
         reduction: "mean" takes hidden gradients as the mean over the batch; "sum" is the authors' code.
         chunk: Samples that run through a layer at a time; what fits in cache when None.
+        precision: "bfloat16" rounds weights and gradients in the products of float32 networks on processors with
+            matrix units; sums, membranes and the weights themselves stay in float32.
 
     Raises:
         NotFusible: If the network does not qualify; the message names the module in the way.
@@ -71,9 +77,12 @@ class FusedEngine:
         feedback: Feedback | None = None,
         reduction: Literal["mean", "sum"] = "mean",
         chunk: int | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1 sample, got {chunk}")
         self.layers = plan(net)
@@ -83,7 +92,9 @@ class FusedEngine:
         self.feedback = feedback or Feedback(num_classes)
         self.reduction = reduction
         self.chunk = chunk
-        self._shapes: dict[object, list[tuple[int, ...]]] = {}
+        self.parts = {"float32": 3, "bfloat16": 1}[precision]
+        self._key: object = None  # the input for which the numbers of neurons are known
+        self._neurons: dict[str, int] = {}
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill ``.grad`` of every parameter from one batch; gradients add up as in PyTorch.
@@ -106,10 +117,11 @@ class FusedEngine:
         at_once = self.propagation.local and not self.propagation.needs_output
         *hidden, output = self.layers
         kept: list[list[Chunk]] = []
-        for layer in hidden:
-            x, chunks = self._run(layer, x, learn=label if at_once else None, keep=not at_once)
+        x = self._entering(x)
+        for layer, following in pairwise(self.layers):
+            x, chunks = self._run(layer, x, following, learn=label if at_once else None, keep=not at_once)
             kept.append(chunks)
-        spikes, (last,) = self._run(output, x, keep=True, whole=True)
+        spikes, (last,) = self._run(output, x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
         y = spikes.mean(0)
         grad_x = self._backward(output, last, grad_spikes=grad_spikes)
@@ -125,37 +137,44 @@ class FusedEngine:
     def spikes(self, x: Tensor) -> Tensor:
         """Output spikes ``[T, B, K]`` of a batch ``[T, B, *]``, without learning."""
         self._check_shapes(x)
-        for layer in self.layers:
-            x, _ = self._run(layer, x)
+        x = self._entering(x)
+        for layer, following in zip_longest(self.layers, self.layers[1:]):
+            x, _ = self._run(layer, x, following)
         return x
 
     def _check_shapes(self, x: Tensor) -> None:
         key = x.shape[2:], x.dtype
-        if key not in self._shapes:
-            self._shapes[key] = shapes = neuron_shapes(self.layers, x.shape[2:], x.dtype)
-            if shapes[-1] != (self.feedback.num_classes,):
-                raise ValueError(
-                    f"the output '{self.layers[-1].name}' has neurons of shape {shapes[-1]}, but num_classes is "
-                    f"{self.feedback.num_classes}"
-                )
+        if key == self._key:
+            return
+        shapes = neuron_shapes(self.layers, *key)
+        if shapes[-1] != (self.feedback.num_classes,):
+            raise ValueError(
+                f"the output '{self.layers[-1].name}' has neurons of shape {shapes[-1]}, but num_classes is "
+                f"{self.feedback.num_classes}"
+            )
+        self._neurons = {layer.name: math.prod(shape) for layer, shape in zip(self.layers, shapes, strict=True)}
+        self._key = key
 
     def _run(
-        self, layer: Layer, x: Tensor, *, learn: Tensor | None = None, keep: bool = False, whole: bool = False
+        self, layer: Layer, x: Tensor, following: Layer | None, *, learn: Tensor | None = None, keep: bool = False
     ) -> tuple[Tensor, list[Chunk]]:
-        """Spikes of a layer, chunk by chunk; each chunk learns at once from the label ``learn``, or is kept."""
+        """What a layer hands on to the ``following`` one, chunk by chunk.
+
+        Each chunk learns at once from the label ``learn``, or is kept for later.
+        """
         kept, spikes = [], None
         through = keep and not self.propagation.local
-        for rows in self._rows(layer, x, whole=whole or through):
-            current, passed = layer.synapse.forward(x[:, rows], through=through)
-            neuron = dynamics_of(layer.neuron, current)
+        for rows in self._rows(layer, x, whole=through or following is None):
+            current, passed = layer.synapse.forward(x[:, rows], through=through, parts=self.parts)
+            held = current.clone() if "current" in self.consolidation.keeps else None
+            pool, dtype = (1, 1), current.dtype
+            if following is not None and not through:
+                pool, dtype = following.synapse.intake(dtype, self.parts)
             if spikes is None:
-                T, B = x.shape[:2]
-                spikes = x.new_empty(B, T, *current.shape[2:]).transpose(0, 1)
-            membrane = scan(current, neuron)
-            spikes[:, rows] = membrane > neuron.threshold
-            chunk = Chunk(rows, membrane, passed, spikes[:, rows].mean(0))
-            if "current" in self.consolidation.keeps:
-                chunk.current = current
+                spikes = current.new_empty(x.shape[1], len(x), *_pooled(current.shape[2:], pool), dtype=dtype)
+                spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
+            membrane, rate = fire(current, dynamics_of(layer.neuron, current), spikes[:, rows], pool)
+            chunk = Chunk(rows, membrane, passed, rate, held)
             if learn is not None:
                 self._learn(layer, chunk, learn, None)
             if keep:
@@ -163,9 +182,19 @@ class FusedEngine:
         assert spikes is not None
         return spikes, kept
 
+    def _entering(self, x: Tensor) -> Tensor:
+        """The input in the dtype that the first layer takes, where nothing is lost."""
+        _, dtype = self.layers[0].synapse.intake(x.dtype, self.parts)
+        if dtype is x.dtype or not self.propagation.local:
+            return x
+        rounded = x.to(dtype)
+        return rounded if self.parts == 1 or torch.equal(rounded.to(x.dtype), x) else x
+
     def _rows(self, layer: Layer, x: Tensor, *, whole: bool) -> Iterator[slice]:
-        B = x.shape[1]
-        size = B if whole or layer.synapse.couples_samples else self.chunk or B
+        T, B = x.shape[:2]
+        cache = CHUNK_BYTES[isinstance(layer.synapse.last, nn.Linear)]
+        size = self.chunk or max(cache // (T * self._neurons[layer.name] * x.element_size()), 1)
+        size = B if whole or layer.synapse.couples_samples else min(size, B)
         return (slice(start, min(start + size, B)) for start in range(0, B, size))
 
     def _learn(self, layer: Layer, chunk: Chunk, label: Tensor, y: Tensor | None) -> None:
@@ -194,7 +223,7 @@ class FusedEngine:
         grad_current: Tensor | None = None,
     ) -> Tensor | None:
         neuron = dynamics_of(layer.neuron, chunk.membrane)
-        a = adjoint(chunk.membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+        a = fire_back(chunk.membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
         if grad_current is not None:
             a += grad_current
         return layer.synapse.backward(a, chunk.passed)
@@ -205,6 +234,12 @@ class FusedEngine:
             loss = self.loss_fn(leaf, labels)
             (grad_spikes,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), grad_spikes
+
+
+def _pooled(shape: Sequence[int], pool: tuple[int, int]) -> list[int]:
+    """Shape of one sample's spikes ``[*]`` after pooling."""
+    windows = (1,) * (len(shape) - 2) + pool[-min(len(shape), 2) :]
+    return [size // window for size, window in zip(shape, windows, strict=True)]
 
 
 class _Spikes(Sequence[Tensor]):

@@ -78,7 +78,7 @@ def plan(net: nn.Module) -> list[Layer]:
             reason = why_not(module)
             if reason is not None:
                 raise NotFusible(f"'{name}' {reason}")
-            layers.append(Layer(name, module, Synapse(between)))
+            layers.append(Layer(name, module, Synapse(between, behind_neuron=bool(layers))))
             between = []
         else:
             between.append(module)

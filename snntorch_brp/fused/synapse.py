@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from snntorch_brp.fused import products
 
 
 @dataclass
@@ -16,6 +19,7 @@ class Passed:
 
     source: Tensor
     current: Tensor | None = None
+    parts: int = 3
 
 
 class Synapse:
@@ -26,14 +30,38 @@ class Synapse:
 
     Args:
         modules: In the order in which they run.
+        behind_neuron: A neuron comes before, and not the network's input.
+
+    Attributes:
+        pool: Height and width of an average pooling that comes first, which the layer before can do as it fires;
+            (1, 1) for none.
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], *, behind_neuron: bool) -> None:
         self.modules = nn.Sequential(*modules)
-        self.before = nn.Sequential(*modules[:-1])
         self.last = modules[-1] if modules else nn.Identity()
-        self.by_hand = _by_hand(self.last) and not any(True for _ in self.before.parameters())
+        self.by_hand = _by_hand(self.last) and not any(list(module.parameters()) for module in modules[:-1])
+        self.pool = _pooling(modules[0]) if self.by_hand and behind_neuron else (1, 1)
+        self._before = nn.Sequential(*modules[0 if self.pool == (1, 1) else 1 : -1])
         self._norms = [module for module in modules if isinstance(module, _BatchNorm)]
+
+    def intake(self, dtype: torch.dtype, parts: int) -> tuple[tuple[int, int], torch.dtype]:
+        """How the spikes are best handed over: already pooled over which window, and in which dtype.
+
+        Args:
+            dtype: The network's.
+            parts: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.products`.
+        """
+        exact = parts == 1 or math.prod(self.pool).bit_count() == 1  # sums of spikes over a power of two
+        matrix_units = (
+            isinstance(self.last, nn.Linear)
+            and self.by_hand
+            and self.last.weight.dtype is torch.float32
+            and self.last.weight.device.type == "cpu"
+            and all(isinstance(module, nn.Flatten | nn.Identity) for module in self._before)
+            and products.available()
+        )
+        return self.pool, torch.bfloat16 if exact and matrix_units else dtype
 
     @property
     def learns(self) -> bool:
@@ -45,17 +73,22 @@ class Synapse:
         """Whether samples see each other: batch statistics, which belong to one step of the whole batch."""
         return any(norm.training or not norm.track_running_stats for norm in self._norms)
 
-    def forward(self, x: Tensor, *, through: bool = False) -> tuple[Tensor, Passed]:
+    def forward(self, x: Tensor, *, through: bool = False, parts: int = 3) -> tuple[Tensor, Passed]:
         """Currents ``[T, B, *]`` from spikes ``[T, B, *]``, which may be views of sample-major memory.
 
         Args:
-            x: Spikes.
+            x: Spikes, after the pooling ``pool`` unless ``through``.
             through: The gradient will be wanted at ``x`` too.
+            parts: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.products`.
         """
         if self.by_hand and not through:
             with torch.no_grad():
                 z, (B, T) = _batched(x)
-                z = self.before(z)
+                z = self._before(z)
+                if z.dtype is torch.bfloat16:
+                    assert isinstance(self.last, nn.Linear)
+                    rows = products.linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts)
+                    return _unbatched(rows.unflatten(0, z.shape[:-1]), B, T), Passed(z, parts=parts)
                 return _unbatched(self.last(z), B, T), Passed(z)
         with torch.enable_grad():
             source = x.detach().requires_grad_(through)
@@ -75,8 +108,13 @@ class Synapse:
         a, _ = _batched(a)
         if isinstance(self.last, nn.Linear):
             rows = a.flatten(0, -2)
-            if self.last.weight.requires_grad:
-                _accumulate(self.last.weight, rows.T @ passed.source.flatten(0, -2))
+            z, weight = passed.source.flatten(0, -2), self.last.weight
+            if weight.requires_grad and z.dtype is torch.bfloat16:
+                if weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+                products.add_weight_gradient(rows, z, weight.grad, parts=passed.parts)
+            elif weight.requires_grad:
+                _accumulate(weight, rows.T @ z)
             _accumulate(self.last.bias, rows.sum(0))
             return None
         assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
@@ -91,6 +129,26 @@ def _by_hand(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)
     return isinstance(module, nn.Linear)
+
+
+def _pooling(module: nn.Module) -> tuple[int, int]:
+    """Window of a plain average pooling, (1, 1) for any other module."""
+    if not isinstance(module, nn.AvgPool1d | nn.AvgPool2d) or module.ceil_mode:
+        return 1, 1
+    flat = isinstance(module, nn.AvgPool1d)
+    size, stride, padding = (_pair(value, flat) for value in (module.kernel_size, module.stride, module.padding))
+    plain = (
+        size == stride
+        and padding[-1] == 0
+        and padding[0] in (0, int(flat))
+        and getattr(module, "divisor_override", None) is None
+    )
+    return size if plain else (1, 1)
+
+
+def _pair(value: int | tuple[int, ...], flat: bool) -> tuple[int, int]:
+    pair = value if isinstance(value, tuple) else (value,) * (1 if flat else 2)
+    return (1, *pair) if flat else pair  # type: ignore[return-value]
 
 
 def _batched(x: Tensor) -> tuple[Tensor, tuple[int, int]]:

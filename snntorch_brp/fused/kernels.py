@@ -1,0 +1,146 @@
+"""The scan and its adjoint with the state in cache: :mod:`snntorch_brp.fused.scan` in C++, called by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from snntorch_brp.fused.build import library
+from snntorch_brp.fused.dynamics import Dynamics
+from snntorch_brp.surrogate import Boxcar
+
+_RESETS = {"forget": 0, "subtract": 1, "none": 2}
+_NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+
+
+class _Neuron(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_double) for name in ("beta", "threshold", "v_rest", "v_reset", "half_width")),
+        *((name, ctypes.c_int32) for name in ("reset", "tau_ref", "detach_reset")),
+    ]
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in ("steps", "samples", "step_stride", "sample_stride", "planes", "height", "width")
+    ]
+
+
+class _Strided(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("step_stride", ctypes.c_int64), ("sample_stride", ctypes.c_int64)]
+
+
+def can_run(current: Tensor, neuron: Dynamics) -> bool:
+    """Whether the kernels run these neurons: on the CPU, with one decay and threshold a layer, and a compiler found.
+
+    Args:
+        current: Input currents or membranes, ``[T, B, *]``.
+        neuron: The layer's constants.
+    """
+    return (
+        current.device.type == "cpu"
+        and current.dtype in (torch.float32, torch.float64)
+        and neuron.beta.numel() == 1
+        and neuron.threshold.numel() == 1
+        and neuron.tau_ref < 256
+        and current.numel() > 0
+        and _is_dense(current)
+        and library() is not None
+    )
+
+
+def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]) -> Tensor:
+    """:func:`scan` in place: ``current`` becomes the membrane, and ``spikes`` is filled, pooled.
+
+    Args:
+        current: Input currents, ``[T, B, *]``; each sample's step contiguous.
+        neuron: The layer's constants.
+        spikes: Where spikes go, ``[T, B, *]``, averaged over windows of ``pool``; in the dtype of ``current``, or in
+            bfloat16 for float32.
+        pool: Height and width of the pooling, (1, 1) for none.
+
+    Returns:
+        Mean spike rate of each neuron, ``[B, *]``.
+    """
+    kernel = f"scan_{_NAMES[current.dtype]}" + (f"_to_{_NAMES[spikes.dtype]}" if spikes.dtype != current.dtype else "")
+    rate = current.new_empty(current.shape[1:])
+    _function(kernel)(
+        ctypes.c_void_p(current.data_ptr()),
+        ctypes.byref(_shape(current, pool)),
+        ctypes.byref(_neuron(neuron)),
+        ctypes.c_void_p(spikes.data_ptr()),
+        *map(ctypes.c_int64, (spikes.stride(0), spikes.stride(1), *pool)),
+        ctypes.c_void_p(rate.data_ptr()),
+    )
+    return rate
+
+
+def adjoint_(
+    membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
+) -> Tensor:
+    """:func:`adjoint` in place: ``membrane`` becomes the gradient of the currents, and is returned."""
+    psi = None if isinstance(neuron.spike_grad, Boxcar) else neuron.psi(membrane)
+    held = [_contiguous(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
+    _function(f"adjoint_{_NAMES[membrane.dtype]}")(
+        ctypes.c_void_p(membrane.data_ptr()),
+        ctypes.byref(_shape(membrane, (1, 1))),
+        ctypes.byref(_neuron(neuron)),
+        *(ctypes.byref(_strided(x)) for x in held),
+    )
+    return membrane
+
+
+def _is_dense(x: Tensor) -> bool:
+    """Whether each step of each sample of ``x``, ``[T, B, *]``, is one contiguous piece of memory."""
+    return x[0, 0].is_contiguous()
+
+
+def _contiguous(x: Tensor | None, like: Tensor) -> Tensor | None:
+    if x is None:
+        return None
+    x = x.to(like.dtype).expand(len(x), *like.shape[1:])
+    return x if _is_dense(x) else x.contiguous()
+
+
+def _strided(x: Tensor | None) -> _Strided:
+    if x is None:
+        return _Strided(None, 0, 0)
+    return _Strided(x.data_ptr(), x.stride(0) if len(x) > 1 else 0, x.stride(1))
+
+
+def _shape(x: Tensor, pool: Sequence[int]) -> _Shape:
+    T, B, *neurons = x.shape
+    if max(pool) == 1:  # nothing to pool: pieces of any shape, made small enough for the first cache
+        planes, height, width = 1, 1, x[0, 0].numel()
+        while width % 2 == 0 and width > 1024:
+            planes, width = planes * 2, width // 2
+    else:
+        height, width = (1, *neurons)[-2:] if len(neurons) == 2 else neurons[-2:]
+        planes = x[0, 0].numel() // (height * width)
+    return _Shape(T, B, x.stride(0), x.stride(1), planes, height, width)
+
+
+def _neuron(neuron: Dynamics) -> _Neuron:
+    half_width = neuron.spike_grad.half_width if isinstance(neuron.spike_grad, Boxcar) else 0.0
+    return _Neuron(
+        float(neuron.beta),
+        float(neuron.threshold),
+        neuron.v_rest,
+        neuron.v_reset,
+        half_width,
+        _RESETS[neuron.reset],
+        neuron.tau_ref,
+        neuron.detach_reset,
+    )
+
+
+def _function(name: str) -> ctypes._NamedFuncPointer:
+    kernels = library()
+    assert kernels is not None
+    function = getattr(kernels, name)
+    function.restype = None
+    return function

@@ -1,0 +1,85 @@
+"""Matrix products of spikes on processors with bfloat16 matrix units (AMX).
+
+Spikes, and spikes averaged over 2, 4, 8, ... neighbours, are exact in bfloat16. A float32 number is the sum of three
+bfloat16 numbers, so three products on the matrix units, added up in float32, are a float32 product. The first one
+alone is a product with weights (or gradients) rounded to bfloat16, with the sum still in float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from snntorch_brp.fused.build import library
+
+_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this machine has the matrix units, and this PyTorch and the kernels know how to use them."""
+    if not torch.cpu._is_amx_tile_supported() or library() is None:
+        return False
+    return _gemm() is not None
+
+
+@functools.cache
+def _gemm() -> ctypes._NamedFuncPointer | None:
+    """MKL's product of bfloat16 into float32, which PyTorch carries but has no operator for."""
+    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        gemm = ctypes.CDLL(str(path)).cblas_gemm_bf16bf16f32
+    except (OSError, AttributeError):
+        return None
+    integer, real, pointer = ctypes.c_int, ctypes.c_float, ctypes.c_void_p
+    gemm.restype = None
+    gemm.argtypes = [*[integer] * 6, real, pointer, integer, pointer, integer, real, pointer, integer]
+    return gemm
+
+
+def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int) -> Tensor:
+    """``z Wᵀ + b`` in float32 for bfloat16 ``z``.
+
+    Args:
+        z: Spikes, ``[M, F]``, bfloat16.
+        weight: W, ``[N, F]``, float32.
+        bias: b, ``[N]``, float32.
+        parts: Number of bfloat16 numbers that W is taken apart into: 3 for all of float32, 1 for bfloat16.
+    """
+    (M, F), N = z.shape, len(weight)
+    out = z.new_zeros(M, N, dtype=torch.float32) if bias is None else bias.detach().expand(M, N).contiguous()
+    for part in split(weight.detach(), parts):
+        _multiply(z, part, out, (_PLAIN, _TRANSPOSED), (M, N, F))
+    return out
+
+
+def add_weight_gradient(a: Tensor, z: Tensor, gradient: Tensor, *, parts: int) -> None:
+    """``∇W += aᵀ z`` in float32 for bfloat16 ``z``; shapes ``[M, N]``, ``[M, F]`` and ``[N, F]``."""
+    (M, F), N = z.shape, a.shape[1]
+    for part in split(a, parts):
+        _multiply(part, z, gradient, (_TRANSPOSED, _PLAIN), (N, F, M))
+
+
+def split(x: Tensor, parts: int) -> list[Tensor]:
+    """``x`` as the sum of three bfloat16 tensors (24 bits, exact), or rounded to one."""
+    x = x.contiguous()
+    out = [torch.empty_like(x, dtype=torch.bfloat16) for _ in range(parts)]
+    pointers = [ctypes.c_void_p(part.data_ptr()) for part in out] + [None] * (3 - parts)
+    kernels = library()
+    assert kernels is not None
+    kernels.split_float32(ctypes.c_void_p(x.data_ptr()), ctypes.c_int64(x.numel()), *pointers)
+    return out
+
+
+def _multiply(left: Tensor, right: Tensor, out: Tensor, turned: tuple[int, int], sizes: tuple[int, int, int]) -> None:
+    gemm = _gemm()
+    assert gemm is not None
+    if 0 in sizes:
+        return
+    left, right = left.contiguous(), right.contiguous()
+    operands = (left.data_ptr(), left.stride(0), right.data_ptr(), right.stride(0))
+    gemm(_ROW_MAJOR, *turned, *sizes, 1.0, *operands, 1.0, out.data_ptr(), out.stride(0))
