@@ -164,9 +164,7 @@ def test_bfloat16_products_stay_near_float32():
     gradients = []
     feedback = Feedback(CLASSES)
     for precision in ("float32", "bfloat16"):
-        engine = FusedEngine(
-            net, BRP(), num_classes=CLASSES, loss_fn=rate_mse, feedback=feedback, precision=precision
-        )
+        engine = FusedEngine(net, BRP(), num_classes=CLASSES, loss_fn=rate_mse, feedback=feedback, precision=precision)
         engine.step(x, labels)
         gradients.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
         net.zero_grad()
