@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +17,15 @@ from tqdm import tqdm
 from snntorch_brp.attach import attach
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.encoding import check_labels
+from snntorch_brp.fused import FusedEngine, NotFusible
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
 from snntorch_brp.unroll import spikes_of, unroll
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batches = Iterable[Sequence[Tensor]]
@@ -137,10 +141,13 @@ class BRPTrainer:
         loss: Loss of the output spikes ``[T, B, K]`` and the labels ``[B]``; :func:`rate_mse` when None.
         loops_inside: Whether ``net(x)`` runs all time steps; when None, everything but an ``nn.Sequential`` does.
         output: Name of the output neuron; the last spiking layer to be called when None.
+        engine: "fused" runs sequential networks layer by layer (:mod:`snntorch_brp.fused`) and says which module is in
+            the way where it cannot; "attach" runs any network step by step; "auto" takes the first that can. Both give
+            the same gradients.
         generator: Source of the feedback matrices' seed.
 
     Raises:
-        ValueError: If the network has fewer than two spiking layers.
+        ValueError: If the network has fewer than two spiking layers, or does not qualify for the ``engine`` asked for.
 
     Example:
         >>> net = mlp([64, 100, 10])
@@ -162,6 +169,7 @@ class BRPTrainer:
         loss: Loss | None = None,
         loops_inside: bool | None = None,
         output: str | None = None,
+        engine: Literal["auto", "attach", "fused"] = "auto",
         generator: torch.Generator | None = None,
     ) -> None:
         self.net = net
@@ -179,6 +187,36 @@ class BRPTrainer:
             output=output,
             generator=generator,
         )
+        self.engine = engine
+        self._fused = self._fuse(output)
+
+    def _fuse(self, output: str | None) -> FusedEngine | None:
+        """The fast path, where the network qualifies."""
+        if self.engine not in ("auto", "attach", "fused"):
+            raise ValueError(f"engine must be 'auto', 'attach' or 'fused', got {self.engine!r}")
+        if self.engine == "attach":
+            return None
+        handle = self.attached
+        try:
+            if self.loops_inside:
+                raise NotFusible(f"{type(self.net).__name__} loops over time itself")
+            fused = FusedEngine(
+                self.net,
+                handle.propagation,
+                num_classes=self.num_classes,
+                loss_fn=self.loss,
+                consolidation=handle.consolidation,
+                feedback=handle.feedback,
+                reduction=handle.reduction,
+            )
+            if output not in (None, fused.layers[-1].name):
+                raise NotFusible(f"the output '{output}' is not the last neuron, '{fused.layers[-1].name}'")
+        except NotFusible as reason:
+            if self.engine == "fused":
+                raise
+            logger.info("attach runs the network, and not the faster fused engine: %s", reason)
+            return None
+        return fused
 
     @property
     def device(self) -> torch.device:
@@ -198,15 +236,11 @@ class BRPTrainer:
         x, labels = self._checked(x, labels)
         self.net.train()
         self.optimizer.zero_grad()
-        with self.attached as brp:
-            spikes = self._run(x, labels)
-            loss = self.loss(spikes, labels)
-            brp.backward(loss, labels)
+        loss, y = self._learn(x, labels)
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
-        correct = int((spikes.detach().mean(0).argmax(1) == labels).sum())
-        return StepResult(loss.item(), correct, len(labels))
+        return StepResult(loss.item(), int((y.argmax(1) == labels).sum()), len(labels))
 
     def fit(
         self,
@@ -305,19 +339,47 @@ class BRPTrainer:
         check_labels(labels, self.num_classes)
         return _finite(x.to(self.device)), labels.to(self.device).long()
 
+    def _learn(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill the gradients; gives the loss and the output rate y ``[B, K]``."""
+        x = self._encoded(x, labels)
+        if self._fused is not None:
+            try:
+                return self._fused.step(x, labels)
+            except NotFusible:  # the network has changed: it carries hooks, for one
+                if self.engine == "fused":
+                    raise
+        with self.attached as brp:
+            spikes = self._spikes(x)
+            loss = self.loss(spikes, labels)
+            brp.backward(loss, labels)
+        return loss.detach(), spikes.detach().mean(0)
+
     def _run(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Output spikes ``[T, B, K]`` of a batch, from rest."""
+        """Output spikes ``[T, B, K]`` of a batch, from rest, without learning."""
+        x = self._encoded(x, labels)
+        if self._fused is not None:
+            try:
+                return self._fused.spikes(x)
+            except NotFusible:
+                if self.engine == "fused":
+                    raise
+        return self._spikes(x)
+
+    def _encoded(self, x: Tensor, labels: Tensor | None) -> Tensor:
         if self.encoder is not None:
             x = self.encoder(x)
+        if not self.loops_inside and labels is not None and (x.dim() < 2 or x.shape[1] != len(labels)):
+            raise ValueError(
+                f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}: give "
+                "encoder=RateEncoder(steps=20) for images, or x.transpose(0, 1) for batch-first spikes"
+            )
+        return x
+
+    def _spikes(self, x: Tensor) -> Tensor:
         if self.loops_inside:
             reset_state(self.net)
             spikes = spikes_of(self.net(x))
         else:
-            if labels is not None and (x.dim() < 2 or x.shape[1] != len(labels)):
-                raise ValueError(
-                    f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}: give "
-                    "encoder=RateEncoder(steps=20) for images, or x.transpose(0, 1) for batch-first spikes"
-                )
             spikes = unroll(self.net, x)
         if spikes.dim() != 3 or spikes.shape[2] != self.num_classes:
             raise ValueError(

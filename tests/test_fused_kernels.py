@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from snntorch import surrogate
 
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.fused import FusedEngine, build, kernels, products
+from snntorch_brp.fused import FusedEngine, build, kernels, products, synapse
 from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.scan import adjoint, scan
 from snntorch_brp.models import mlp
@@ -21,7 +21,9 @@ from snntorch_brp.surrogate import boxcar
 from snntorch_brp.trainer import rate_mse
 
 needs_compiler = pytest.mark.skipif(build.library() is None, reason="no C++ compiler on this machine")
-needs_matrix_units = pytest.mark.skipif(not products.available(), reason="no bfloat16 matrix units on this machine")
+needs_matrix_units = pytest.mark.skipif(
+    not products.matrix_units_available(), reason="no bfloat16 matrix units on this machine"
+)
 
 
 @st.composite
@@ -122,7 +124,7 @@ def test_without_a_compiler_plain_torch_runs_and_the_log_says_so(monkeypatch, ca
     assert "no C++ compiler found" in caplog.text
     for module in (kernels, products):
         monkeypatch.setattr(module, "library", lambda: None)
-    monkeypatch.setattr(products, "available", lambda: False)
+    monkeypatch.setattr(synapse, "matrix_units_available", lambda: False)
     FusedEngine(net, BRP(), num_classes=3, loss_fn=rate_mse, feedback=feedback).step(x, labels)
     for p, gradient in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-5, atol=1e-7)

@@ -71,7 +71,7 @@ def test_fit_learns_a_task(rule: object) -> None:
 
 def test_step_is_attach_plus_the_optimizer() -> None:
     """One trainer step equals the same step written out with attach, bit for bit."""
-    trainer = trainer_of(BRP(), encoder=None, generator=torch.Generator().manual_seed(4))
+    trainer = trainer_of(BRP(), encoder=None, engine="attach", generator=torch.Generator().manual_seed(4))
     net = copy.deepcopy(trainer.net)
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     x, labels = (torch.rand(8, 5, 20) < 0.5).float(), torch.tensor([0, 1, 2, 0, 1])

@@ -40,6 +40,7 @@ def add_parser(subparsers: Any) -> None:
         option("--schedule", default="cosine", choices=SCHEDULES, help="learning rate over the run")
         option("--batch-size", default=task.batch_size, type=_whole, metavar="B", help="samples in a batch")
         option("--seed", default=0, type=int, help="seed of weights, feedback, order and encoding")
+        option("--engine", default="auto", choices=("auto", "attach", "fused"), help="how the layers are run")
         option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
         option("--limit-train", type=_whole, metavar="N", help="use the first N training samples only")
         option("--limit-test", type=_whole, metavar="N", help="use the first N test samples only")

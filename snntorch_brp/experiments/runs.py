@@ -56,6 +56,7 @@ class RunConfig:
         batch_size: Samples in a batch.
         seed: Seeds weights, feedback, order and encoding.
         device: "cpu" or "cuda".
+        engine: How the layers are run: "auto", "attach" or "fused".
         limit_train: Train on the first so many samples only.
         limit_test: Test on the first so many samples only.
     """
@@ -72,6 +73,7 @@ class RunConfig:
     batch_size: int
     seed: int
     device: str
+    engine: str = "auto"
     limit_train: int | None = None
     limit_test: int | None = None
 
@@ -194,6 +196,7 @@ def _trainer(config: RunConfig) -> BRPTrainer:
         propagation=PROPAGATIONS[config.propagation](),
         optimizer=torch.optim.Adam(net.parameters(), lr=config.lr),
         encoder=task.encoder(config.steps, config.alpha),
+        engine=config.engine,  # type: ignore[arg-type]
     )
 
 

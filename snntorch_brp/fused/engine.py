@@ -85,6 +85,7 @@ class FusedEngine:
             raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1 sample, got {chunk}")
+        self.net = net
         self.layers = plan(net)
         self.propagation = propagation
         self.consolidation = consolidation or PseudoGradient()
@@ -112,7 +113,23 @@ class FusedEngine:
         check_labels(labels, self.feedback.num_classes)
         if x.dim() < 2 or len(x) == 0 or x.shape[1] != len(labels):
             raise ValueError(f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}")
-        self._check_shapes(x)
+        self._look(x)
+        before = {p: p.grad for p in self.net.parameters()}
+        for p in before:
+            p.grad = None
+        try:
+            with torch.no_grad():
+                result = self._learn_from(x, labels)
+        except BaseException:
+            for p, gradient in before.items():
+                p.grad = gradient
+            raise
+        for p, gradient in before.items():
+            if gradient is not None:
+                p.grad = gradient if p.grad is None else p.grad.add_(gradient)
+        return result
+
+    def _learn_from(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         label = self.propagation.label(labels, self.feedback.num_classes, len(x), x.dtype)
         at_once = self.propagation.local and not self.propagation.needs_output
         *hidden, output = self.layers
@@ -136,21 +153,24 @@ class FusedEngine:
 
     def spikes(self, x: Tensor) -> Tensor:
         """Output spikes ``[T, B, K]`` of a batch ``[T, B, *]``, without learning."""
-        self._check_shapes(x)
-        x = self._entering(x)
-        for layer, following in zip_longest(self.layers, self.layers[1:]):
-            x, _ = self._run(layer, x, following)
+        self._look(x)
+        with torch.no_grad():
+            x = self._entering(x)
+            for layer, following in zip_longest(self.layers, self.layers[1:]):
+                x, _ = self._run(layer, x, following)
         return x
 
-    def _check_shapes(self, x: Tensor) -> None:
+    def _look(self, x: Tensor) -> None:
+        """See that network and input (still) fit; hooks, for one, may have come and gone since the last step."""
+        self.layers = plan(self.net)
         key = x.shape[2:], x.dtype
         if key == self._key:
             return
         shapes = neuron_shapes(self.layers, *key)
         if shapes[-1] != (self.feedback.num_classes,):
             raise ValueError(
-                f"the output '{self.layers[-1].name}' has neurons of shape {shapes[-1]}, but num_classes is "
-                f"{self.feedback.num_classes}"
+                f"the network must give spikes [T, B, K={self.feedback.num_classes}], but its output "
+                f"'{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
             )
         self._neurons = {layer.name: math.prod(shape) for layer, shape in zip(self.layers, shapes, strict=True)}
         self._key = key
@@ -174,6 +194,7 @@ class FusedEngine:
                 spikes = current.new_empty(x.shape[1], len(x), *_pooled(current.shape[2:], pool), dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             membrane, rate = fire(current, dynamics_of(layer.neuron, current), spikes[:, rows], pool)
+            _check_finite(membrane, layer)
             chunk = Chunk(rows, membrane, passed, rate, held)
             if learn is not None:
                 self._learn(layer, chunk, learn, None)
@@ -232,8 +253,19 @@ class FusedEngine:
         with torch.enable_grad():
             leaf = spikes.detach().requires_grad_()
             loss = self.loss_fn(leaf, labels)
+            if not torch.isfinite(loss):
+                raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the loss function")
             (grad_spikes,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), grad_spikes
+
+
+def _check_finite(membrane: Tensor, layer: Layer) -> None:
+    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
+    if not torch.isfinite(membrane[-1]).all():
+        raise ValueError(
+            f"the membrane of layer '{layer.name}' is not finite: look for NaN or inf in the input, or lower the "
+            "learning rate"
+        )
 
 
 def _pooled(shape: Sequence[int], pool: tuple[int, int]) -> list[int]:

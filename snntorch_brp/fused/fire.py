@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.fused import kernels
 from snntorch_brp.fused.dynamics import Dynamics
+from snntorch_brp.fused.kernels import adjoint_, can_run, scan_
 from snntorch_brp.fused.scan import adjoint, scan
 
 
@@ -24,8 +24,8 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
     Returns:
         Membrane potentials ``[T, B, *]`` and mean spike rate ``[B, *]``, both before pooling.
     """
-    if kernels.can_run(current, neuron):
-        return current, kernels.scan_(current, neuron, spikes, pool)
+    if can_run(current, neuron):
+        return current, scan_(current, neuron, spikes, pool)
     membrane = scan(current, neuron)
     fired = (membrane > neuron.threshold).to(membrane.dtype)
     pooled = fired if max(pool) == 1 else F.avg_pool2d(fired.flatten(0, 1), tuple(pool)).unflatten(0, fired.shape[:2])
@@ -37,5 +37,5 @@ def fire_back(
     membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
     """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the membranes may be overwritten."""
-    way = kernels.adjoint_ if kernels.can_run(membrane, neuron) else adjoint
+    way = adjoint_ if can_run(membrane, neuron) else adjoint
     return way(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)

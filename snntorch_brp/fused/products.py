@@ -20,7 +20,7 @@ _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
 @functools.cache
-def available() -> bool:
+def matrix_units_available() -> bool:
     """Whether this machine has the matrix units, and this PyTorch and the kernels know how to use them."""
     if not torch.cpu._is_amx_tile_supported() or library() is None:
         return False

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from snntorch_brp.fused import products
+from snntorch_brp.fused.products import add_weight_gradient, linear, matrix_units_available
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Synapse:
             and self.last.weight.dtype is torch.float32
             and self.last.weight.device.type == "cpu"
             and all(isinstance(module, nn.Flatten | nn.Identity) for module in self._before)
-            and products.available()
+            and matrix_units_available()
         )
         return self.pool, torch.bfloat16 if exact and matrix_units else dtype
 
@@ -87,7 +87,7 @@ class Synapse:
                 z = self._before(z)
                 if z.dtype is torch.bfloat16:
                     assert isinstance(self.last, nn.Linear)
-                    rows = products.linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts)
+                    rows = linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts)
                     return _unbatched(rows.unflatten(0, z.shape[:-1]), B, T), Passed(z, parts=parts)
                 return _unbatched(self.last(z), B, T), Passed(z)
         with torch.enable_grad():
@@ -112,7 +112,7 @@ class Synapse:
             if weight.requires_grad and z.dtype is torch.bfloat16:
                 if weight.grad is None:
                     weight.grad = torch.zeros_like(weight)
-                products.add_weight_gradient(rows, z, weight.grad, parts=passed.parts)
+                add_weight_gradient(rows, z, weight.grad, parts=passed.parts)
             elif weight.requires_grad:
                 _accumulate(weight, rows.T @ z)
             _accumulate(self.last.bias, rows.sum(0))
