@@ -21,9 +21,7 @@ from snntorch_brp.surrogate import boxcar
 from snntorch_brp.trainer import rate_mse
 
 needs_compiler = pytest.mark.skipif(build.library() is None, reason="no C++ compiler on this machine")
-needs_matrix_units = pytest.mark.skipif(
-    not products.matrix_units_available(), reason="no bfloat16 matrix units on this machine"
-)
+needs_matrix_units = pytest.mark.skipif(not products.matrix_units_available(), reason="no bfloat16 matrix units")
 
 
 @st.composite
