@@ -61,10 +61,12 @@ class Evaluation:
     Attributes:
         loss: Mean loss over the samples.
         confusion: Number of samples of each true class (row) taken for each class (column), ``[K, K]``.
+        split: How the samples were parted from those trained on, where that is known.
     """
 
     loss: float
     confusion: Tensor
+    split: str = ""
 
     @property
     def count(self) -> int:
@@ -77,7 +79,8 @@ class Evaluation:
         return int(self.confusion.diagonal().sum()) / self.count
 
     def __str__(self) -> str:
-        return f"accuracy {self.accuracy:.2%}, loss {self.loss:.4f}, {self.count} samples"
+        split = f" ({self.split})" if self.split else ""
+        return f"accuracy {self.accuracy:.2%}, loss {self.loss:.4f}, {self.count} samples{split}"
 
 
 @dataclass(frozen=True)

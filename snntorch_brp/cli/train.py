@@ -31,10 +31,18 @@ def add_parser(subparsers: Any) -> None:
         if task.needs_data:
             parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set's files")
         option = parser.add_argument
-        option("--model", default=task.network, metavar="NET", help="network, such as Conv5x5x28-S2-FC1000-FC10")
+        hint = f"network, such as Conv5x5x28-S2-FC1000-FC10 (default: {task.network})"
+        option("--model", default=argparse.SUPPRESS, metavar="NET", help=hint)
+        for key, own in task.options.items():
+            shown = {"choices": own.choices} if own.choices else {"metavar": key.upper().replace("_", "-")}
+            default = argparse.SUPPRESS if own.default is None else own.default
+            option(f"--{key.replace('_', '-')}", default=default, help=own.help, **shown)
         option("--propagation", default="brp", choices=PROPAGATIONS, help="what is sent to the hidden layers")
         option("--steps", default=task.steps, type=_whole, metavar="T", help="time steps")
-        option("--alpha", default=task.alpha, type=_positive, help="the paper's α of eq. 3: smaller fires more")
+        if task.rate_coded:
+            option("--alpha", default=task.alpha, type=_positive, help="the paper's α of eq. 3: smaller fires more")
+        else:
+            parser.set_defaults(alpha=task.alpha)
         option("--epochs", default=task.epochs, type=_whole, metavar="N", help="passes over the training set")
         option("--lr", default=task.lr, type=_positive, help="learning rate of Adam")
         option("--schedule", default="cosine", choices=SCHEDULES, help="learning rate over the run")
@@ -56,7 +64,10 @@ def add_parser(subparsers: Any) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Train, and say where everything is."""
     values = {key: value for key, value in vars(args).items() if key in RunConfig.__dataclass_fields__}
-    config = RunConfig(**{**values, "device": resolve_device(args.device)})
+    task, device = TASKS[args.task], resolve_device(args.device)
+    options = {key: getattr(args, key, None) for key in task.options}
+    model = task.configured(steps=args.steps, device=device, options=options).network
+    config = RunConfig(**{"model": model, **values, "device": device, "options": options})
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(getattr(args, "out", f"runs/{config.task}-{config.propagation}-{stamp}"))
     evaluation = train_run(config, folder, progress=sys.stderr.isatty())

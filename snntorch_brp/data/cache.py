@@ -35,6 +35,16 @@ class Cache:
 
     folder: Path
 
+    @classmethod
+    def default(cls) -> Cache:
+        """The user's own: ``~/.cache/snntorch_brp``, or below ``$XDG_CACHE_HOME``."""
+        return cls(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snntorch_brp")
+
+    @classmethod
+    def named(cls, name: str) -> Cache | None:
+        """The cache in the folder ``name``; none for "off"."""
+        return None if name == "off" else cls(Path(name))
+
     def get(self, source: Path, settings: Mapping[str, Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The array that ``make`` gives for ``source`` under ``settings``, from disk where it is there.
 
@@ -44,7 +54,7 @@ class Cache:
             make: Computes the array where it is not there or its entry is damaged.
 
         Raises:
-            OSError: If the recording cannot be read, or the folder cannot be written.
+            OSError: If the recording cannot be read.
         """
         key = hashlib.sha256((content_digest(source) + json.dumps(settings, sort_keys=True)).encode())
         name = key.hexdigest()
@@ -56,7 +66,10 @@ class Cache:
         except (ValueError, EOFError) as error:
             logger.warning("the cached %s is damaged (%s): made anew from %s", entry, error, source)
         array = make()
-        write_whole(entry, array)
+        try:
+            write_whole(entry, array)
+        except OSError as error:
+            logger.warning("the cache could not be written: %s", error)
         return array
 
 

@@ -35,6 +35,9 @@ TIDIGITS_RATE = 20000
 FSDD_RATE = 8000
 
 
+Layout = Literal["1d", "2d"]
+
+
 @dataclass(frozen=True)
 class SpeechSpikes:
     """Encoder: filter bank energies of a batch to spikes (eq. 3), time first, on the batch's device.
@@ -53,7 +56,7 @@ class SpeechSpikes:
         torch.Size([20, 5, 1, 30, 30])
     """
 
-    layout: Literal["1d", "2d"]
+    layout: Layout
     steps: int = 30
     alpha: float = 0.1
     generator: torch.Generator | None = None

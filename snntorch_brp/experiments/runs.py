@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from snntorch_brp import plots
 from snntorch_brp.data.loader import batches, head
-from snntorch_brp.experiments.tasks import TASKS, Task
+from snntorch_brp.experiments.task import Sets, Task
+from snntorch_brp.experiments.tasks import TASKS
 from snntorch_brp.models import network
 from snntorch_brp.propagation import (
     BRP,
@@ -59,6 +60,7 @@ class RunConfig:
         engine: How the layers are run: "auto", "attach" or "fused".
         limit_train: Train on the first so many samples only.
         limit_test: Test on the first so many samples only.
+        options: What was chosen of the task's own options.
     """
 
     task: str
@@ -76,6 +78,7 @@ class RunConfig:
     engine: str = "auto"
     limit_train: int | None = None
     limit_test: int | None = None
+    options: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> RunConfig:
@@ -116,7 +119,7 @@ def train_run(config: RunConfig, folder: Path, *, progress: bool = True) -> Eval
         raise FileExistsError(f"{folder} holds a run already: name another folder with --out")
     torch.manual_seed(config.seed)
     trainer = _trainer(config)
-    train, test = load_data(config)
+    train, test, split = load_data(config)
     if config.schedule == "cosine":
         steps = config.epochs * -(-len(train) // config.batch_size)  # type: ignore[arg-type]
         trainer.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer, steps)
@@ -134,6 +137,7 @@ def train_run(config: RunConfig, folder: Path, *, progress: bool = True) -> Eval
     )
     evaluation = results[-1].validation
     assert evaluation is not None
+    evaluation = replace(evaluation, split=split)
     _draw(config, folder, trainer, results, test)
     return evaluation
 
@@ -162,7 +166,8 @@ def evaluate_run(folder: Path, *, data: str | None = None, limit_test: int | Non
         trainer.net.load_state_dict(state["network"])
     except Exception as error:
         raise ValueError(f"{path} does not hold the model of this run: {error}") from error
-    return trainer.evaluate(batches(load_data(config)[1], TEST_BATCH))
+    sets = load_data(config)
+    return replace(trainer.evaluate(batches(sets.test, TEST_BATCH)), split=sets.split)
 
 
 def resolve_device(name: str) -> str:
@@ -178,17 +183,22 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def load_data(config: RunConfig) -> tuple[Dataset, Dataset]:
+def task_of(config: RunConfig) -> Task:
+    """The task of a run, with the options chosen."""
+    return TASKS[config.task].configured(steps=config.steps, device=config.device, options=config.options)
+
+
+def load_data(config: RunConfig) -> Sets:
     """The training and test set of a run, cut to its limits."""
-    task = TASKS[config.task]
+    task = task_of(config)
     if task.needs_data and config.data is None:
         raise ValueError(f"{config.task} is read from files that you have: name their folder with --data DIR")
-    train, test = task.load(None if config.data is None else Path(config.data))
-    return head(train, config.limit_train), head(test, config.limit_test)
+    sets = task.load(None if config.data is None else Path(config.data))
+    return Sets(head(sets.train, config.limit_train), head(sets.test, config.limit_test), sets.split)
 
 
 def _trainer(config: RunConfig) -> BRPTrainer:
-    task: Task = TASKS[config.task]
+    task = task_of(config)
     net = network(config.model, task.input_shape).to(config.device)
     return BRPTrainer(
         net,

@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-from torch.utils.data import Dataset
-
+from snntorch_brp.data.cifar import load_cifar10
 from snntorch_brp.data.images import load_digits, load_mnist
-from snntorch_brp.encoding import RateEncoder
+from snntorch_brp.experiments.event_tasks import DVSGESTURE, NMNIST
+from snntorch_brp.experiments.speech_tasks import FSDD, TIDIGITS
+from snntorch_brp.experiments.task import Sets, Task
 
 
-@dataclass(frozen=True)
-class Task:
-    """A data set, and what the paper trains on it.
-
-    Attributes:
-        title: What the data is, in a few words.
-        load: The training and the test set, from the folder that the user names (None where none is needed).
-        encoder: Makes the encoder from the number of time steps and α.
-        input_shape: Shape of one sample at one step.
-        num_classes: Number of classes K.
-        network: The network, in the paper's notation.
-        steps: Time steps T.
-        alpha: α of eq. 3.
-        epochs: Epochs that give a fair result in short time.
-        lr: Learning rate of Adam.
-        batch_size: Samples in a batch.
-        needs_data: Whether the user must name a folder.
-    """
-
-    title: str
-    load: Callable[[Path | None], tuple[Dataset, Dataset]]
-    input_shape: tuple[int, ...]
-    num_classes: int
-    network: str
-    steps: int
-    epochs: int
-    alpha: float = 1.0
-    lr: float = 1e-3
-    batch_size: int = 50
-    needs_data: bool = True
-    encoder: Callable[[int, float], Callable[[Tensor], Tensor]] = RateEncoder
+def _digits(root: Path | None) -> Sets:
+    return Sets(load_digits(train=True), load_digits(train=False), "random 80/20 split, seed 0")
 
 
-def _digits(root: Path | None) -> tuple[Dataset, Dataset]:
-    return load_digits(train=True), load_digits(train=False)
-
-
-def _mnist(root: Path | None, *, name: str) -> tuple[Dataset, Dataset]:
+def _mnist(root: Path | None, *, name: str) -> Sets:
     assert root is not None
-    return load_mnist(root, train=True, name=name), load_mnist(root, train=False, name=name)
+    return Sets(load_mnist(root, train=True, name=name), load_mnist(root, train=False, name=name), "its own test set")
+
+
+def _cifar10(root: Path | None) -> Sets:
+    assert root is not None
+    return Sets(load_cifar10(root, train=True), load_cifar10(root, train=False), "its own test set")
 
 
 TASKS: dict[str, Task] = {
@@ -85,4 +55,17 @@ TASKS: dict[str, Task] = {
         steps=20,
         epochs=1,
     ),
+    "cifar10": Task(
+        title="CIFAR-10, 50,000 training and 10,000 test images",
+        load=_cifar10,
+        input_shape=(3, 32, 32),
+        num_classes=10,
+        network="Conv5x5x32-S2-FC1000-FC10",
+        steps=20,
+        epochs=5,
+    ),
+    "tidigits": TIDIGITS,
+    "fsdd": FSDD,
+    "dvsgesture": DVSGESTURE,
+    "nmnist": NMNIST,
 }
