@@ -124,7 +124,7 @@ def test_a_bad_recording_ends_the_run_or_is_skipped(fsdd, tmp_path, capsys, capl
 @pytest.mark.parametrize(
     ("task", "owner"),
     [
-        ("tidigits", "LDC93S10"),
+        ("tidigits", "LDC"),
         ("fsdd", "github"),
         ("dvsgesture", "ibm"),
         ("nmnist", "orchard"),
