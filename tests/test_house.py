@@ -37,12 +37,12 @@ FLOORS = {
     "unroll": 2,
     "trainer": 3,
     "checkpoint": 3,
-    "analysis": 3,
+    "analysis": 4,
     "plots": 3,
-    "experiments": 4,
-    "cli": 5,
-    "__main__": 6,
-    "__init__": 6,
+    "experiments": 5,
+    "cli": 6,
+    "__main__": 7,
+    "__init__": 7,
 }
 
 

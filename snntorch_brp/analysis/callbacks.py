@@ -1,0 +1,116 @@
+"""The same analyses during training, on one fixed batch after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from snntorch_brp.analysis.alignment import gradient_angles
+from snntorch_brp.analysis.counting import analyse
+from snntorch_brp.analysis.statistics import Statistics
+from snntorch_brp.propagation import Propagation
+from snntorch_brp.trainer import BRPTrainer, Callback, EpochResult
+from snntorch_brp.unroll import unroll
+
+
+class ActivityMonitor(Callback):
+    """Silent neurons, rates and operations after every epoch.
+
+    Args:
+        x: A batch, as the loader gives it.
+        seed: Of the encoding, the same every time.
+
+    Attributes:
+        history: Epoch and statistics, one pair an epoch.
+
+    Example:
+        >>> net, x, labels = mlp([64, 100, 10]), torch.rand(8, 64), torch.arange(8)
+        >>> trainer, monitor = BRPTrainer(net, num_classes=10, encoder=RateEncoder(steps=10)), ActivityMonitor(x)
+        >>> _ = trainer.fit([(x, labels)], epochs=2, callbacks=[monitor], progress=False)
+        >>> [epoch for epoch, statistics in monitor.history]
+        [1, 2]
+    """
+
+    def __init__(self, x: Tensor, *, seed: int = 0) -> None:
+        self.x = x
+        self.seed = seed
+        self.history: list[tuple[int, Statistics]] = []
+
+    def measure(self, trainer: BRPTrainer, epoch: int) -> None:
+        """Measure now, as for epoch 0 before training."""
+        spikes = encoded(trainer, self.x, self.seed)
+        net, training = trainer.net, trainer.net.training
+        run: Callable[[], object] = lambda: net(spikes) if trainer.loops_inside else unroll(net, spikes)  # noqa: E731
+        net.eval()
+        try:
+            self.history.append((epoch, analyse(net, run)))
+        finally:
+            net.train(training)
+
+    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+        """Measure."""
+        self.measure(trainer, result.epoch)
+
+
+class AlignmentMonitor(Callback):
+    """Angles between rules' changes and the true gradient after every epoch.
+
+    Args:
+        x: A batch, as the loader gives it.
+        labels: Its class numbers.
+        rules: Rules by name; the trainer's own, under the name "own", when None.
+        seed: Of the encoding, the same every time.
+
+    Attributes:
+        history: Epoch, rule and angles by module, one an epoch and rule.
+
+    Example:
+        >>> net, x, labels = mlp([64, 100, 10]), torch.rand(8, 64), torch.arange(8)
+        >>> trainer = BRPTrainer(net, num_classes=10, encoder=RateEncoder(steps=10))
+        >>> monitor = AlignmentMonitor(x, labels, rules={"brp": BRP(), "error": ErrorProjection()})
+        >>> _ = trainer.fit([(x, labels)], epochs=1, callbacks=[monitor], progress=False)
+        >>> [(epoch, rule) for epoch, rule, angles in monitor.history]
+        [(1, 'brp'), (1, 'error')]
+    """
+
+    def __init__(
+        self, x: Tensor, labels: Tensor, *, rules: Mapping[str, Propagation] | None = None, seed: int = 0
+    ) -> None:
+        self.x = x
+        self.labels = labels
+        self.rules = rules
+        self.seed = seed
+        self.history: list[tuple[int, str, dict[str, float]]] = []
+
+    def measure(self, trainer: BRPTrainer, epoch: int) -> None:
+        """Measure now, as for epoch 0 before training."""
+        spikes = encoded(trainer, self.x, self.seed)
+        attached = trainer.attached
+        for name, rule in (self.rules or {"own": attached.propagation}).items():
+            angles = gradient_angles(
+                trainer.net,
+                spikes,
+                self.labels.to(spikes.device),
+                rule,
+                num_classes=trainer.num_classes,
+                feedback=attached.feedback,
+                consolidation=attached.consolidation,
+                loss=trainer.loss,
+                loops_inside=trainer.loops_inside,
+                seed=self.seed,
+            )
+            self.history.append((epoch, name, angles))
+
+    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+        """Measure."""
+        self.measure(trainer, result.epoch)
+
+
+def encoded(trainer: BRPTrainer, x: Tensor, seed: int) -> Tensor:
+    """A batch as the trainer's network gets it, with the encoding noise of ``seed``; torch's own is left alone."""
+    with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        x = x.to(trainer.device)
+        return x if trainer.encoder is None else trainer.encoder(x)
