@@ -118,7 +118,7 @@ def train_run(config: RunConfig, folder: Path, *, progress: bool = True) -> Eval
     if (folder / "config.json").exists():
         raise FileExistsError(f"{folder} holds a run already: name another folder with --out")
     torch.manual_seed(config.seed)
-    trainer = _trainer(config)
+    trainer = build_trainer(config)
     train, test, split = load_data(config)
     if config.schedule == "cosine":
         steps = config.epochs * -(-len(train) // config.batch_size)  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def evaluate_run(folder: Path, *, data: str | None = None, limit_test: int | Non
     config = RunConfig.read(folder)
     changes = {"data": data or config.data, "limit_test": limit_test or config.limit_test}
     config = RunConfig(**{**asdict(config), **changes, "device": resolve_device("auto")})
-    trainer = _trainer(config)
+    trainer = build_trainer(config)
     path = folder / "model.pt"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no model.pt: did its training end?")
@@ -197,7 +197,8 @@ def load_data(config: RunConfig) -> Sets:
     return Sets(head(sets.train, config.limit_train), head(sets.test, config.limit_test), sets.split)
 
 
-def _trainer(config: RunConfig) -> BRPTrainer:
+def build_trainer(config: RunConfig) -> BRPTrainer:
+    """The trainer of a run, its network freshly drawn from torch's generator."""
     task = task_of(config)
     net = network(config.model, task.input_shape).to(config.device)
     return BRPTrainer(
