@@ -240,3 +240,15 @@ def reset_state(net: nn.Module) -> None:
     for layer in spiking_layers(net).values():
         if hasattr(layer, "reset_mem"):
             layer.reset_mem()  # type: ignore[operator]
+
+
+def fault(module: nn.Module) -> str | None:
+    """What keeps a spiking layer from being trained at all in snnTorch 1.0.0, and the way out; None for nothing."""
+    if isinstance(module, snn.RSynaptic) and not module.reset_delay:
+        return "RSynaptic(reset_delay=False) fails in its first step: use reset_delay=True"
+    if isinstance(module, snn.SLSTM) and module.input_size != module.hidden_size:
+        sizes = f"SLSTM({module.input_size}, {module.hidden_size})"
+        return f"{sizes} loses its state at every step: put an nn.Linear before it and make both sizes equal"
+    if isinstance(module, snn.StateLeaky) and not module.output:
+        return f"{type(module).__name__}(output=False) gives its membrane and no spikes: use output=True"
+    return None

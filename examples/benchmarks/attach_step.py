@@ -84,7 +84,9 @@ def main(argv: list[str] | None = None) -> None:
             results[rule].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
     load = os.getloadavg()[0]
-    print(f"batch {args.batch}, {args.steps} time steps, {args.threads} thread(s), load {load:.1f}; median of processes")
+    print(
+        f"batch {args.batch}, {args.steps} time steps, {args.threads} thread(s), load {load:.1f}; median of processes"
+    )
     print(f"{'rule':<24}{'ms a step':>12}{'relative':>12}{'peak MiB':>12}{'relative':>12}")
     first = None
     for rule, runs in results.items():

@@ -7,8 +7,9 @@ pass back through the next layer's weights never happens.
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from snntorch_brp.attach.recording import Recording, Root, check_sequence
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.neurons import reset_state, spiking_layers, unwrapped
+from snntorch_brp.neurons import fault, reset_state, spiking_layers, unwrapped
 from snntorch_brp.propagation import OutputOnly, Propagation, project
 
 
@@ -296,6 +297,9 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
             f"{type(net).__name__} has {len(layers)} spiking layers, and a local rule needs at least two: a hidden one "
             "that it trains and an output. Put a neuron, such as RefractoryLeaky(), behind each layer"
         )
+    for name, module in layers.items():
+        if reason := fault(module):
+            raise ValueError(f"layer '{name}' cannot be trained: {reason}")
     return layers
 
 
@@ -337,15 +341,13 @@ class _PreHook:
     """Tells the handle which states a layer is about to continue from."""
 
     def __init__(self, handle: Attached, layer: Recording) -> None:
-        self.handle, self.layer = handle, layer
+        self.layer, self.before = layer, _untraced(handle._before)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        states = [*args[1:], *(value for name, value in kwargs.items() if name != "input_")]
-        states = list(self.handle._before(self.layer, states))
-        positional = (*args[:1], *states[: len(args[1:])])
-        named = dict(kwargs)
-        named.update(zip((name for name in kwargs if name != "input_"), states[len(args[1:]) :], strict=True))
-        return positional, named
+        positional, named = args[1:], {name: value for name, value in kwargs.items() if name != "input_"}
+        states = self.before(self.layer, [*positional, *named.values()])
+        kwargs = {**kwargs, **dict(zip(named, states[len(positional) :], strict=True))}
+        return (*args[:1], *states[: len(positional)]), kwargs
 
     def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
         return _Resting, ()
@@ -355,10 +357,10 @@ class _ForwardHook:
     """Hands what a layer did to the handle, and the layer's spikes on to the next layer."""
 
     def __init__(self, handle: Attached, layer: Recording) -> None:
-        self.handle, self.layer = handle, layer
+        self.layer, self.after = layer, _untraced(handle._after)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        return self.handle._after(self.layer, args[0] if args else kwargs["input_"], output)
+        return self.after(self.layer, args[0] if args else kwargs["input_"], output)
 
     def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
         return _Resting, ()
@@ -369,3 +371,11 @@ class _Resting:
 
     def __call__(self, *args: Any) -> None:
         """Do nothing."""
+
+
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep torch.compile from tracing into the handle, whose records change with every call.
+
+    Where nothing has been compiled, torch's compiler, slow to import, is left alone.
+    """
+    return torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
