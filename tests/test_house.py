@@ -85,11 +85,14 @@ def test_imports_come_from_lower_floors(path: Path) -> None:
 
 def test_no_folder_imports_in_a_circle() -> None:
     """Inside a folder, where the floors say nothing, modules must still be in an order."""
-    graph: dict[str, set[str]] = {}
-    for path in sources():
-        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-        imported = [node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        graph[name] = {module for module in imported if module and module.startswith("snntorch_brp.")} - {name}
+    name_of = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in sources()}
+    name_of = {path: name.removesuffix(".__init__") for path, name in name_of.items()}
+    graph: dict[str, set[str]] = {name: set() for name in name_of.values()}
+    for path, name in name_of.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in graph:
+                parts = [f"{node.module}.{alias.name}" for alias in node.names]  # a module of a folder, or a name
+                graph[name] |= {part if part in graph else node.module for part in parts} - {name}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
