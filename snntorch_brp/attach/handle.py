@@ -238,19 +238,19 @@ class Attached:
         sequences leave the output layer alone.
         """
         loss.backward(retain_graph=True)
-        roots: list[Root] = []
+        reached: dict[str, list[Root]] = {}
         for layer in self._layers:
             pairs = zip(layer.spikes, layer.handed_on, strict=True)
-            direct: list[Root] = [(spikes, leaf.grad) for spikes, leaf in pairs if leaf.grad is not None]
-            if layer in outputs:
-                roots += direct
-            elif direct:
-                names = ", ".join(f"'{name}'" for name in (layer.name, outputs[0].name))
-                warnings.warn(
-                    f"the loss also depends on the spikes of hidden layer '{layer.name}', which learns from its local "
-                    f"rule alone: if it is an output too, say so with attach(..., output=({names}))",
-                    stacklevel=3,
-                )
+            reached[layer.name] = [(spikes, leaf.grad) for spikes, leaf in pairs if leaf.grad is not None]
+        roots = [root for layer in outputs for root in reached.pop(layer.name)]
+        # A loss on the output's membrane gets as far as the layer before it, so only one on its spikes can tell.
+        others = ", ".join(f"'{name}'" for name, direct in reached.items() if direct and roots)
+        if others:
+            warnings.warn(
+                f"the loss also depends on the spikes of {others}, which learn from the local rule alone: outputs beside "
+                f"'{outputs[0].name}' must be named, attach(..., output=({others}, '{outputs[0].name}'))",
+                stacklevel=3,
+            )
         return roots
 
     def _hidden_roots(self, outputs: Sequence[Recording], labels: Tensor) -> list[Root]:
