@@ -247,8 +247,8 @@ class Attached:
         others = ", ".join(f"'{name}'" for name, direct in reached.items() if direct and roots)
         if others:
             warnings.warn(
-                f"the loss also depends on the spikes of {others}, which learn from the local rule alone: outputs beside "
-                f"'{outputs[0].name}' must be named, attach(..., output=({others}, '{outputs[0].name}'))",
+                f"the loss also depends on the spikes of {others}, which learn from the local rule alone: outputs "
+                f"beside '{outputs[0].name}' must be named, attach(..., output=({others}, '{outputs[0].name}'))",
                 stacklevel=3,
             )
         return roots
