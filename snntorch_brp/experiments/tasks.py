@@ -34,7 +34,9 @@ TASKS: dict[str, Task] = {
         num_classes=10,
         network="Conv3x3x28-S2-FC300-FC10",
         steps=20,
-        epochs=12,
+        epochs=15,
+        lr=5e-4,
+        batch_size=20,
         needs_data=False,
     ),
     "mnist": Task(
