@@ -18,12 +18,11 @@ from snntorch_brp.data.events import (
     RawEventSpikes,
     draw_frames,
     find_dvsgesture,
-    find_event_folder,
     find_nmnist,
     is_simulated,
     load_frames,
-    sensor_of,
 )
+from snntorch_brp.data.folders import event_folder, find_event_folder, sensor_of
 from snntorch_brp.data.framing import frame_events, pad_events
 from snntorch_brp.data.recordings import BadRecording
 from snntorch_brp.data.simulate import simulate_dvsgesture, simulate_gesture
@@ -110,8 +109,11 @@ def test_a_folder_of_recordings_becomes_a_dataset(folder):
     assert classes == ["left", "right"]
     assert [r.label for r in recordings] == [0, 0, 0, 1, 1, 1]
     assert sensor_of(recordings) == (16, 16)
+    whole, _ = event_folder(folder, steps=5, size=(8, 8))
     good, packed, bad = load_frames(recordings, FRAMES)
     assert (len(good), bad) == (6, [])
+    assert torch.equal(whole.tensors[0], packed)
+    assert whole.tensors[1].tolist() == [0, 0, 0, 1, 1, 1]
     spikes = EventSpikes(width=8)(packed)
     assert spikes.shape == (5, 6, 2, 8, 8)
     for i, recording in enumerate(recordings):

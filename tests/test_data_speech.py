@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from snntorch_brp.data.audio import read_audio
 from snntorch_brp.data.cache import Cache
 from snntorch_brp.data.filterbank import FilterBank, mel_energies, steps_of
+from snntorch_brp.data.folders import find_wav_folder, sound_folder
 from snntorch_brp.data.recordings import BadRecording, Recording
-from snntorch_brp.data.speech import SpeechSpikes, find_fsdd, find_tidigits, find_wav_folder, load_energies
+from snntorch_brp.data.speech import SpeechSpikes, find_fsdd, find_tidigits, load_energies
 from snntorch_brp.data.splits import split
 
 soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
@@ -214,6 +215,7 @@ def test_a_folder_of_wavs_becomes_a_dataset(tmp_path):
     assert classes == ["cat", "dog"]
     good, _, bad = load_energies(found, FilterBank(), on_bad="skip")
     assert [r.label for r in good] == [0, 0, 1]
+    assert sound_folder(tmp_path, on_bad="skip")[0].tensors[1].tolist() == [0, 0, 1]
     assert "8000 Hz, expected 16000 Hz" in str(bad[0])
 
 

@@ -12,15 +12,15 @@ from snntorch_brp.data.cifar import CIFAR10_CLASSES, cifar10_files
 from snntorch_brp.data.events import (
     GESTURES,
     find_dvsgesture,
-    find_event_folder,
     find_nmnist,
     is_simulated,
 )
 from snntorch_brp.data.filterbank import FilterBank, steps_of
+from snntorch_brp.data.folders import find_event_folder
 from snntorch_brp.data.framing import validate_events
 from snntorch_brp.data.images import load_mnist
 from snntorch_brp.data.recordings import BadRecording, Recording, use
-from snntorch_brp.data.speech import find_fsdd, find_tidigits, find_wav_folder
+from snntorch_brp.data.speech import find_fsdd, find_tidigits
 
 DIGITS = tuple("0123456789")
 Progress = Callable[[Sequence[Recording]], Sequence[Recording]]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snntorch_brp.data.cache import Cache
-from snntorch_brp.data.event_files import READERS, Reader, read_bin, with_reader
+from snntorch_brp.data.event_files import read_bin
 from snntorch_brp.data.framing import Events, Sensor, frame_batch, frame_events
 from snntorch_brp.data.optional import EVENTS, require
 from snntorch_brp.data.recordings import BadRecording, OnBad, Recording, read_all
@@ -40,9 +40,6 @@ To try without it: snntorch-brp data simulate dvsgesture DIR"""
 NMNIST_LAYOUT = """\
 N-MNIST is offered by its author at https://www.garrickorchard.com/datasets/n-mnist; unpack both archives:
   DIR/NMNIST/Train/0/00002.bin ... DIR/NMNIST/Test/9/..."""
-FOLDER_LAYOUT = """\
-A folder of event recordings holds one folder a class:
-  DIR/{class name}/{any name}.npy|.bin|.aedat|.aedat4"""
 
 
 @dataclass(frozen=True)
@@ -213,44 +210,6 @@ def _dvsgesture_events(data: Any, i: int) -> Events:
     except (ValueError, IndexError, EOFError, TypeError) as error:
         raise BadRecording(f"{data.data[i]}: not an array of x, y, p, t, or a truncated one ({error})") from error
     return events
-
-
-def find_event_folder(root: Path, *, reader: Reader | None = None) -> tuple[list[Recording], list[str]]:
-    """Your own recordings: a folder of class folders.
-
-    Args:
-        root: The folder.
-        reader: Decodes a file, any of ``tonic.io``'s readers or your own function from a path to a structured
-            array with the fields x, y, p, t. By default the file's suffix decides
-            (:data:`~.event_files.READERS`).
-
-    Returns:
-        The recordings, sorted, and the names of the classes.
-    """
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    found = []
-    for label, name in enumerate(classes):
-        for path in sorted(p for p in (root / name).rglob("*") if p.is_file()):
-            chosen = with_reader(reader) if reader else READERS.get(path.suffix.lower())
-            if chosen is not None:
-                found.append(Recording(path, label, partial(chosen, path)))
-    if not found:
-        raise FileNotFoundError(f"no event recordings under {root}.\n{FOLDER_LAYOUT}")
-    return found, classes
-
-
-def sensor_of(recordings: Sequence[Recording]) -> Sensor:
-    """The smallest sensor that all readable recordings fit on: largest x and y, plus one."""
-    _, corners, _ = read_all(recordings, _corner, on_bad="skip")
-    width, height = np.max(corners, axis=0)
-    return int(width), int(height)
-
-
-def _corner(recording: Recording) -> Sensor:
-    events = recording.load()
-    if len(events) == 0:
-        raise BadRecording(f"{recording.path}: holds no events")
-    return int(events["x"].max()) + 1, int(events["y"].max()) + 1
 
 
 def inside(root: Path, name: str) -> Path:

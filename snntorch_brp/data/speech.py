@@ -1,4 +1,4 @@
-"""Spoken digits: TIDigits, the Free Spoken Digit Dataset and any folder of wav files, as spikes."""
+"""Spoken digits: TIDigits and the Free Spoken Digit Dataset, as spikes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,6 @@ TIDigits is sold by the Linguistic Data Consortium: https://catalog.ldc.upenn.ed
 FSDD_LAYOUT = """\
 The Free Spoken Digit Dataset is at https://github.com/Jakobovski/free-spoken-digit-dataset
   DIR/recordings/{digit}_{speaker}_{index}.wav"""
-WAV_LAYOUT = """\
-A folder of sounds holds one folder a class:
-  DIR/{class name}/{any name}.wav"""
 
 TIDIGITS_LABELS = {"z": 0, **{str(digit): digit for digit in range(1, 10)}}  # "o", oh, is left out
 TIDIGITS_RATE = 20000
@@ -141,33 +138,3 @@ def find_fsdd(root: Path) -> list[Recording]:
     if not any(r.label >= 0 for r in found):
         raise FileNotFoundError(f"no recordings of the Free Spoken Digit Dataset under {root}.\n{FSDD_LAYOUT}")
     return found
-
-
-def find_wav_folder(root: Path, *, rate: int | None = None) -> tuple[list[Recording], list[str]]:
-    """Your own sounds: a folder of class folders of wav files.
-
-    Args:
-        root: The folder.
-        rate: Sampling rate in Hz that all must have; by default that of the first readable file.
-
-    Returns:
-        The recordings, sorted, and the names of the classes.
-    """
-    paths = sorted(p for p in root.glob("*/*") if p.suffix.lower() == ".wav")
-    classes = sorted({path.parent.name for path in paths})
-    if not paths:
-        raise FileNotFoundError(f"no wav files in folders under {root}.\n{WAV_LAYOUT}")
-    return [
-        Recording(path, classes.index(path.parent.name), partial(read_audio, path, rate=rate or _rate_of(paths)))
-        for path in paths
-    ], classes
-
-
-def _rate_of(paths: Sequence[Path]) -> int | None:
-    """Sampling rate of the first readable file."""
-    for path in paths:
-        try:
-            return read_audio(path)[1]
-        except (BadRecording, OSError):
-            continue
-    return None

@@ -29,6 +29,7 @@ class SpeechSet:
     split: SplitBy
     alpha: float
     epochs: int
+    batch_size: int
 
 
 def speech_task(
@@ -63,6 +64,7 @@ def speech_task(
         steps=steps,
         epochs=source.epochs,
         alpha=source.alpha,
+        batch_size=source.batch_size,
         encoder=lambda steps, alpha: SpeechSpikes(layout, steps=steps, alpha=alpha),
         options={
             "layout": Option(source.layout, ("1d", "2d"), "one frame a step, or all frames as an image at each"),
@@ -82,6 +84,7 @@ TIDIGITS = speech_task(
         split="corpus",
         alpha=0.1,
         epochs=20,
+        batch_size=50,
     ),
     steps=30,
 )
@@ -94,6 +97,7 @@ FSDD = speech_task(
         split="random",
         alpha=1.0,
         epochs=20,
+        batch_size=20,
     ),
     steps=20,
 )
