@@ -16,7 +16,7 @@ from snntorch_brp.data.events import (
     is_simulated,
 )
 from snntorch_brp.data.filterbank import FilterBank, steps_of
-from snntorch_brp.data.folders import find_event_folder
+from snntorch_brp.data.folders import find_event_folder, find_wav_folder
 from snntorch_brp.data.framing import validate_events
 from snntorch_brp.data.images import load_mnist
 from snntorch_brp.data.recordings import BadRecording, Recording, use
