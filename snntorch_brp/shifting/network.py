@@ -19,7 +19,7 @@ direction of each single step is right, its size is not. :class:`Rule` chooses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,9 +73,24 @@ def target_times(labels: Tensor, num_classes: int) -> Tensor:
     return others.scatter_(1, labels[:, None], 0.01).exp_()
 
 
-def output_error(z_out: Tensor, labels: Tensor) -> Tensor:
-    """δ = softmax(z_out) - softmax(target times), [B, K]: positive where an output should fire earlier."""
-    return z_out.softmax(dim=1) - target_times(labels, z_out.shape[1]).to(z_out).softmax(dim=1)
+def graded_times(numbers: Tensor, num_classes: int, *, width: float) -> Tensor:
+    """Target times for classes that are numbers, [B, K]: output k is the later, the farther k is from the number.
+
+    From exp(0.01) for the number itself to exp(0.99) for what is ``width`` or more away.
+    """
+    distance = (torch.arange(num_classes, device=numbers.device) - numbers[:, None]).abs()
+    return torch.exp(0.01 + 0.98 * (distance / width).clamp(max=1))
+
+
+def output_error(z_out: Tensor, targets: Tensor) -> Tensor:
+    """δ = softmax(z_out) - softmax(target times), [B, K]: positive where an output should fire earlier.
+
+    Args:
+        z_out: [B, K], the output times.
+        targets: [B], labels, or [B, K], target times.
+    """
+    times = targets if targets.ndim == 2 else target_times(targets, z_out.shape[1])
+    return z_out.softmax(dim=1) - times.to(z_out).softmax(dim=1)
 
 
 class ShiftingLayer(nn.Module):
@@ -207,8 +222,13 @@ class ShiftingNetwork(nn.Module):
         return self(spikes).argmin(dim=1)
 
     @torch.no_grad()
-    def learn(self, spikes: Tensor | Events, labels: Tensor) -> Tensor:
-        """Put every local update into ``.grad``, and return the output times, [B, K]."""
+    def learn(self, spikes: Tensor | Events, targets: Tensor) -> Tensor:
+        """Put every local update into ``.grad``, and return the output times, [B, K].
+
+        Args:
+            spikes: [B, N_in] spike times, or events.
+            targets: [B], labels, or [B, K], target times.
+        """
         trace: list[tuple[ShiftingLayer, Events, Fired]] = []
         handed_on: list[Tensor] = []
         for layer in self.layers:
@@ -219,7 +239,7 @@ class ShiftingNetwork(nn.Module):
             handed_on.append(layer.hand_on(fired))
             spikes = handed_on[-1]
         z_out = handed_on[-1]
-        output = delta = output_error(z_out, labels)
+        output = delta = output_error(z_out, targets)
         for depth in reversed(range(len(trace))):
             layer, events, fired = trace[depth]
             sent = layer.learn(events, fired, delta, rule=self.rule, revive=self.revive)
@@ -228,13 +248,3 @@ class ShiftingNetwork(nn.Module):
             elif depth:
                 delta = causal_error(handed_on[depth - 1], fired, sent, layer.weight)
         return z_out
-
-
-def accuracy(net: ShiftingNetwork, batches: Iterable[tuple[Tensor | Events, Tensor]]) -> float:
-    """Share of samples whose earliest output is the class; a silent network is wrong."""
-    right = total = 0
-    for spikes, labels in batches:
-        z_out = net(spikes)
-        right += int(((z_out.argmin(dim=1) == labels) & (z_out.amin(dim=1) < SILENT)).sum())
-        total += len(labels)
-    return right / total
