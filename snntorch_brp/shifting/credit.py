@@ -51,9 +51,9 @@ class CreditTask:
     worth: tuple[int, ...] = (1, 2, 3, 4, 5, 0, 0, 0, 0)
     synapses: int = 500
     duration: float = 1.0
-    feature_duration: float = 0.05
+    feature_duration: float = 0.1
     rate: float = 5.0
-    interval: float = 0.25
+    interval: float = 0.3
     shape: float = 3.0
     period: float = 0.5
     time_scale: float = 10.0
