@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from snntorch_brp.cli import data, train
+from snntorch_brp.cli import data, shift, train
 
-COMMANDS: tuple[ModuleType, ...] = (train, data)
+COMMANDS: tuple[ModuleType, ...] = (train, data, shift)
 
 
 def build_parser() -> argparse.ArgumentParser:
