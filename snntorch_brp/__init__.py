@@ -1,7 +1,7 @@
 """Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
 
 from snntorch_brp.attach import Attached, attach
-from snntorch_brp.consolidation import Consolidation, PseudoGradient, StateDifference
+from snntorch_brp.consolidation import STDP, Consolidation, DifferentialHebb, PseudoGradient, StateDifference
 from snntorch_brp.encoding import RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.neurons import RefractoryLeaky, reset_state
@@ -20,10 +20,12 @@ from snntorch_brp.unroll import observe, unroll
 
 __all__ = [
     "BRP",
+    "STDP",
     "Attached",
     "BRPTrainer",
     "Backprop",
     "Consolidation",
+    "DifferentialHebb",
     "ErrorProjection",
     "Feedback",
     "OutputOnly",

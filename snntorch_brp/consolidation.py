@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from snntorch_brp.window import Window
@@ -98,3 +99,93 @@ class StateDifference(Consolidation):
         if self.state == "membrane":
             return Gradients(membrane=window.membrane - delta)
         return Gradients(spikes=(window.rate - delta) / window.steps)
+
+
+def trace(x: Tensor, decay: float) -> Tensor:
+    """Exponential trace over time: ``x̄_t = λ x̄_{t-1} + x_t`` for ``[T, *]``."""
+    steps = [x[0]]
+    for x_t in x[1:]:
+        steps.append(decay * steps[-1] + x_t)
+    return torch.stack(steps)
+
+
+@dataclass(frozen=True)
+class STDP(Consolidation):
+    """Pair-based spike-timing-dependent plasticity, gated by the projected reward (the paper's replacement)::
+
+        ∇W_ij = Σ_t δ_i (A₊ s_i(t) x̄_j(t) - A₋ s̄_i(t-1) x_j(t))
+
+    with traces x̄ of the input spikes and s̄ of the layer's own. A pair of spikes is counted at the earlier one's
+    trace; summed over time, the first term equals ``x_j(t)`` times a trace of ``s_i`` that runs backwards, so both
+    are a gradient on the input current, whatever the synapse is.
+
+    Nothing but spikes is needed, which hardware likes; but a neuron that does not fire does not learn, and the
+    network learns less than with :class:`PseudoGradient`.
+
+    Args:
+        decay: Decay λ of both traces per step, in [0, 1).
+        potentiation: A₊, for a spike of the layer after one of its input.
+        depression: A₋, for a spike of the layer before one of its input.
+
+    Raises:
+        ValueError: If ``decay`` is out of range.
+
+    Example:
+        >>> window = Window(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1))
+        >>> STDP(decay=0.5).gradients(torch.ones(1, 1, 1), window).current.flatten().tolist()
+        [0.5, 1.0, -1.0]
+    """
+
+    keeps: ClassVar[frozenset[str]] = frozenset({"current"})
+
+    decay: float = 0.5
+    potentiation: float = 1.0
+    depression: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_decay(self.decay)
+
+    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+        """``∂L/∂I_t = A₊ (trace of δ s, backwards)_t - A₋ δ_t s̄_{t-1}``."""
+        s = window.spikes
+        after = trace((delta * s).flip(0), self.decay).flip(0)
+        before = torch.cat([torch.zeros_like(s[:1]), trace(s, self.decay)[:-1]])
+        return Gradients(current=self.potentiation * after - self.depression * delta * before)
+
+
+@dataclass(frozen=True)
+class DifferentialHebb(Consolidation):
+    """Input spikes times the change of the layer's own activity, gated by the projected reward::
+
+        ∇W_ij = Σ_t δ_i (s̄_i(t) - s̄_i(t-1)) x_j(t)
+
+    with s̄ a trace of the layer's spikes: the rate-coded sibling of :class:`STDP`, with its virtues and limits.
+
+    Args:
+        decay: Decay λ of the trace per step, in [0, 1).
+
+    Raises:
+        ValueError: If ``decay`` is out of range.
+
+    Example:
+        >>> window = Window(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1))
+        >>> DifferentialHebb(decay=0.5).gradients(torch.ones(1, 1, 1), window).current.flatten().tolist()
+        [0.0, 1.0, -0.5]
+    """
+
+    keeps: ClassVar[frozenset[str]] = frozenset({"current"})
+
+    decay: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_decay(self.decay)
+
+    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+        """``∂L/∂I_t = δ_t (s̄_t - s̄_{t-1})``."""
+        s_bar = trace(window.spikes, self.decay)
+        return Gradients(current=delta * torch.diff(s_bar, dim=0, prepend=torch.zeros_like(s_bar[:1])))
+
+
+def _check_decay(decay: float) -> None:
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay must lie in [0, 1), got {decay}")

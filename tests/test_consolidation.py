@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from networks import K, batch, mse, run, spread
+from torch import nn
 
-from snntorch_brp import PseudoGradient, StateDifference
+from snntorch_brp import BRP, STDP, DifferentialHebb, PseudoGradient, RefractoryLeaky, StateDifference, attach
 from snntorch_brp.window import Window
 
 T, B, N = 3, 2, 4
@@ -52,3 +56,61 @@ def test_window_takes_steps_or_tensors_and_names_what_it_did_not_keep() -> None:
         AttributeError, match=r"kept no current: add it to the rule, `keeps = frozenset\(\{'current'\}\)`"
     ):
         _ = tensor.current
+
+
+def pairs(lam: float, potentiation: float, depression: float, x: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    """STDP of one sample, pair of spikes by pair of spikes: ``[N, inputs]``."""
+    dw = torch.zeros(N, x.shape[1])
+    for i, j, post, pre in itertools.product(range(N), range(x.shape[1]), range(T), range(T)):
+        if SPIKES[post, 0, i] and x[pre, j]:
+            if pre <= post:  # the input came first, or together
+                dw[i, j] += delta[post, i] * potentiation * lam ** (post - pre)
+            else:  # it came after the layer's own spike, whose trace is one step old by then
+                dw[i, j] -= delta[pre, i] * depression * lam ** (pre - post - 1)
+    return dw
+
+
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_stdp_counts_every_pair_of_spikes(stepwise: bool) -> None:
+    x = (torch.rand(T, 5, generator=torch.Generator().manual_seed(3)) < 0.6).float()
+    delta = torch.randn(T, B, N, generator=torch.Generator().manual_seed(4)) if stepwise else DELTA
+    got = STDP(decay=0.7, potentiation=0.9, depression=0.4).gradients(delta, Window(SPIKES)).current
+    expected = pairs(0.7, 0.9, 0.4, x, delta[:, 0].expand(T, N))
+    torch.testing.assert_close(torch.einsum("ti,tj->ij", got[:, 0], x), expected)
+
+
+def test_differential_hebb_follows_the_change_of_the_trace() -> None:
+    s_bar = torch.zeros(T + 1, B, N)
+    for t in range(T):
+        s_bar[t + 1] = 0.7 * s_bar[t] + SPIKES[t]
+    got = DifferentialHebb(decay=0.7).gradients(DELTA, Window(SPIKES)).current
+    torch.testing.assert_close(got, DELTA * (s_bar[1:] - s_bar[:-1]))
+
+
+@pytest.mark.parametrize("rule", [STDP(), DifferentialHebb()], ids=["STDP", "DifferentialHebb"])
+def test_a_gradient_on_the_current_reaches_any_synapse(rule) -> None:
+    """Convolution and pooling: ∇W as autograd gives it when the rule's gradient is put on the current by hand."""
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.AvgPool2d(2), RefractoryLeaky(init_hidden=True), nn.Flatten(),
+        nn.Linear(12, K), RefractoryLeaky(init_hidden=True),
+    )  # fmt: skip
+    spread(net)
+    x, labels = batch(inputs=(1, 6, 6))
+    with attach(net, BRP(), num_classes=K, consolidation=rule, reduction="sum") as brp:
+        brp.backward(mse(run(net, x), labels), labels)
+        B_1 = brp.feedback.matrix("2", (3, 2, 2))
+    got = net[0].weight.grad.clone()
+    net.zero_grad()
+    net[2].reset_mem()
+    currents = [net[1](net[0](x_t)) for x_t in x]
+    spikes = torch.stack([net[2](current) for current in currents])
+    gradients = rule.gradients(B_1[labels].unsqueeze(0), Window(spikes)).current
+    torch.autograd.backward(currents, list(gradients))
+    assert got.abs().sum() > 0
+    torch.testing.assert_close(got, net[0].weight.grad)
+
+
+@pytest.mark.parametrize("rule", [STDP, DifferentialHebb])
+def test_decay_is_checked(rule) -> None:
+    with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), got 1"):
+        rule(decay=1)
