@@ -1,6 +1,6 @@
 """Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
 
-from snntorch_brp.attach import Attached, attach
+from snntorch_brp.attach import Attached, Online, attach
 from snntorch_brp.consolidation import STDP, Consolidation, DifferentialHebb, PseudoGradient, StateDifference
 from snntorch_brp.encoding import RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
@@ -28,6 +28,7 @@ __all__ = [
     "DifferentialHebb",
     "ErrorProjection",
     "Feedback",
+    "Online",
     "OutputOnly",
     "Propagation",
     "PseudoGradient",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class Recording:
         """
         if self.whole:
             return False
-        states = list(_tensors(given)) or list(_tensors([getattr(self.module, "mem", None)]))
+        states = list(tensors_in(given)) or list(tensors_in([getattr(self.module, "mem", None)]))
         last = None if self.state is None else self.state.data_ptr()
         return any(state.grad_fn is not None or state.data_ptr() == last for state in states)
 
@@ -114,13 +114,13 @@ class Recording:
         return [(tensor, gradient) for tensor, gradient in roots if tensor.requires_grad]
 
 
-def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
-    """All tensors, also those in tuples: DeltaLeaky's state is a pair."""
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors among the values, also those in tuples: DeltaLeaky's state is a pair."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, tuple):
-            yield from _tensors(value)
+            yield from tensors_in(value)
 
 
 def check_sequence(layers: Sequence[Recording], outputs: Sequence[Recording], batch: int) -> None:
