@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from snntorch_brp.data.cache import Cache
 from snntorch_brp.data.event_files import EVENT, read_aedat, read_bin, read_npy
@@ -25,6 +27,7 @@ from snntorch_brp.data.events import (
 from snntorch_brp.data.folders import event_folder, find_event_folder, sensor_of
 from snntorch_brp.data.framing import frame_events, pad_events
 from snntorch_brp.data.recordings import BadRecording
+from snntorch_brp.data.resident import ResidentEvents
 from snntorch_brp.data.simulate import simulate_dvsgesture, simulate_gesture
 
 tonic = pytest.importorskip("tonic", reason="tonic is not installed")
@@ -135,6 +138,28 @@ def test_raw_events_framed_on_the_device_are_the_same_spikes(folder):
     _, packed, _ = load_frames(recordings, FRAMES)
     raw = pad_events([r.load() for r in recordings])
     assert torch.equal(RawEventSpikes(FRAMES)(raw), EventSpikes(width=8)(packed))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    st.integers(1, 20),
+    st.booleans(),
+    st.sampled_from([1, 30, 10**6]),
+)
+def test_resident_events_are_framed_as_others_are(lengths, steps, merge, duration):
+    rng = np.random.default_rng(len(lengths) + steps)
+    recordings = []
+    for i, n in enumerate(lengths):
+        events = some_events(i, n)
+        events["t"] = np.sort(rng.integers(0, duration, n)) + i
+        recordings.append(events)
+    frames = Frames(steps, (16, 16), (8, 8), merge_polarities=merge)
+    encode = ResidentEvents(recordings, frames)
+    numbers = torch.from_numpy(rng.integers(0, len(lengths), 7))
+    spikes = encode(numbers)
+    expected = np.stack([np.unpackbits(frames(recordings[i]), axis=-1)[..., :8] for i in numbers.tolist()], axis=1)
+    np.testing.assert_array_equal(spikes.numpy(), expected)
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 34])
@@ -322,6 +347,8 @@ def test_real_nmnist_recordings_load(tmp_path):
 def test_encoding_on_the_gpu_gives_the_same_spikes(folder):
     recordings, _ = find_event_folder(folder)
     _, packed, _ = load_frames(recordings, FRAMES)
+    resident = ResidentEvents([r.load() for r in recordings], FRAMES, device="cuda")
+    assert torch.equal(resident(torch.arange(6, device="cuda")).cpu(), EventSpikes(width=8)(packed))
     on_gpu = EventSpikes(width=8)(packed.cuda())
     assert on_gpu.is_cuda
     assert torch.equal(on_gpu.cpu(), EventSpikes(width=8)(packed))

@@ -88,6 +88,18 @@ def test_event_recordings_with_polarities_apart_or_merged(nmnist, polarities, ch
     assert (len(sets.train), len(sets.test)) == (30, 10)
 
 
+def test_raw_events_can_be_framed_on_the_device(nmnist, tmp_path, capsys):
+    raw, made = (load_data(config("nmnist", nmnist, events=kind)) for kind in ("raw", "frames"))
+    spikes = task_of(config("nmnist", nmnist)).encoder(4, 1.0)(made.test[:5][0])
+    assert torch.equal(raw.encoder(raw.test[:5][0]), spikes)
+    with pytest.raises(ValueError, match="does not go with --events raw"):
+        load_data(config("nmnist", nmnist, events="raw", frames="9"))
+    rest = ["--model", "2312-20-10", "--epochs", "1", "--steps", "4", "--out", str(tmp_path / "run")]
+    assert main(["train", "nmnist", "--data", str(nmnist), "--events", "raw", *rest]) == 0
+    assert "10 samples (the corpus's own split)" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+
+
 def test_frames_are_drawn_at_random_on_request(nmnist):
     settings = config("nmnist", nmnist, frames="12")
     task, sets = task_of(settings), load_data(settings)

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from snntorch_brp.data.events import (
     GESTURES,
     EventSpikes,
@@ -17,8 +19,9 @@ from snntorch_brp.data.events import (
     is_simulated,
     load_frames,
 )
-from snntorch_brp.data.framing import Sensor
-from snntorch_brp.data.recordings import Recording
+from snntorch_brp.data.framing import Events, Sensor, validate_events
+from snntorch_brp.data.recordings import Recording, read_all
+from snntorch_brp.data.resident import ResidentEvents
 from snntorch_brp.experiments.choices import Choices, options
 from snntorch_brp.experiments.task import Option, Sets, Task
 
@@ -44,6 +47,7 @@ def event_task(
     device: str = "cpu",
     polarities: str = "separate",
     frames: str | None = None,
+    events: str = "frames",
     **choices: Any,
 ) -> Task:
     """The task of an event-camera data set, with its options; ``choices`` are those of :class:`Choices`."""
@@ -51,13 +55,20 @@ def event_task(
     merged, count = polarities == "merged", int(frames or steps)
     if count < steps:
         raise ValueError(f"--frames {count} is less than --steps {steps}: there is nothing to draw from")
+    if count > steps and events == "raw":
+        raise ValueError("--frames draws from frames made beforehand: it does not go with --events raw")
     framing = Frames(count, source.sensor, source.size, merge_polarities=merged)
 
     def load(root: Path | None) -> Sets:
         assert root is not None
         found = source.find(root)
-        good, packed, _ = load_frames(found, framing, cache=chosen.store, on_bad=chosen.on_bad)
-        sets = chosen.part(good, packed)
+        if events == "raw":
+            good, recordings, _ = read_all(found, _validated(source.sensor), on_bad=chosen.on_bad)
+            resident = ResidentEvents(recordings, framing, device=device)
+            sets = chosen.part(good, torch.arange(len(good)))._replace(encoder=resident)
+        else:
+            good, packed, _ = load_frames(found, framing, cache=chosen.store, on_bad=chosen.on_bad)
+            sets = chosen.part(good, packed)
         return sets._replace(split=f"simulated gestures, {sets.split}") if is_simulated(root) else sets
 
     return Task(
@@ -73,10 +84,22 @@ def event_task(
         options={
             "polarities": Option("separate", ("separate", "merged"), "a channel for each polarity, or one for both"),
             "frames": Option(None, (), "cut recordings into so many frames, and draw --steps of them each time"),
+            "events": Option("frames", ("frames", "raw"), "keep frames, or raw events on the device, framed there"),
             **options(split="corpus"),
         },
         configure=partial(event_task, source),
     )
+
+
+def _validated(sensor: Sensor) -> Callable[[Recording], Events]:
+    """Decodes a recording and raises if it cannot be framed."""
+
+    def decode(recording: Recording) -> Events:
+        events: Events = recording.load()
+        validate_events(events, sensor)
+        return events
+
+    return decode
 
 
 DVSGESTURE = event_task(

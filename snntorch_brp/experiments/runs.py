@@ -119,7 +119,8 @@ def train_run(config: RunConfig, folder: Path, *, progress: bool = True) -> Eval
         raise FileExistsError(f"{folder} holds a run already: name another folder with --out")
     torch.manual_seed(config.seed)
     trainer = build_trainer(config)
-    train, test, split = load_data(config)
+    train, test, split, encoder = load_data(config)
+    trainer.encoder = encoder or trainer.encoder
     if config.schedule == "cosine":
         steps = config.epochs * -(-len(train) // config.batch_size)  # type: ignore[arg-type]
         trainer.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer, steps)
@@ -167,6 +168,7 @@ def evaluate_run(folder: Path, *, data: str | None = None, limit_test: int | Non
     except Exception as error:
         raise ValueError(f"{path} does not hold the model of this run: {error}") from error
     sets = load_data(config)
+    trainer.encoder = sets.encoder or trainer.encoder
     return replace(trainer.evaluate(batches(sets.test, TEST_BATCH)), split=sets.split)
 
 
@@ -194,7 +196,7 @@ def load_data(config: RunConfig) -> Sets:
     if task.needs_data and config.data is None:
         raise ValueError(f"{config.task} is read from files that you have: name their folder with --data DIR")
     sets = task.load(None if config.data is None else Path(config.data))
-    return Sets(head(sets.train, config.limit_train), head(sets.test, config.limit_test), sets.split)
+    return sets._replace(train=head(sets.train, config.limit_train), test=head(sets.test, config.limit_test))
 
 
 def build_trainer(config: RunConfig) -> BRPTrainer:

@@ -14,11 +14,19 @@ from snntorch_brp.encoding import RateEncoder
 
 
 class Sets(NamedTuple):
-    """A training and a test set, and how the two were parted: to be told beside every accuracy."""
+    """A training and a test set.
+
+    Attributes:
+        train: The training set.
+        test: The test set.
+        split: How the two were parted, to be told beside every accuracy.
+        encoder: Takes the place of the task's, where the data brings its own.
+    """
 
     train: Dataset
     test: Dataset
     split: str
+    encoder: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
