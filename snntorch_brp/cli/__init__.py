@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from snntorch_brp.cli import data, shift, train
+from snntorch_brp.cli import data, reproduce, shift, train
 
-COMMANDS: tuple[ModuleType, ...] = (train, data, shift)
+COMMANDS: tuple[ModuleType, ...] = (train, data, shift, reproduce)
 
 
 def build_parser() -> argparse.ArgumentParser:

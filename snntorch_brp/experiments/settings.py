@@ -1,0 +1,175 @@
+"""The paper's tasks, and what stands in for the data that a user does not have; how much to spend on a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from snntorch_brp.experiments.task import Task
+from snntorch_brp.experiments.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A data set of the paper, and the tasks that can take its place: its own first, then what stands in.
+
+    Attributes:
+        name: As in the paper.
+        tasks: Names in the table of tasks, in the order of preference.
+        options: Options for them.
+        steps: The numbers of time steps that Fig. 8 compares.
+    """
+
+    name: str
+    tasks: Sequence[str]
+    options: Mapping[str, str | None] = field(default_factory=dict)
+    steps: Sequence[int] = (10, 15, 20, 25, 30)
+
+
+MNIST = Slot("MNIST", ("mnist", "digits"))
+CIFAR10 = Slot("CIFAR-10", ("cifar10",))
+TIDIGITS_1D = Slot("TIDigits, 1-D", ("tidigits", "fsdd"), {"layout": "1d"})
+TIDIGITS_2D = Slot("TIDigits, 2-D", ("tidigits", "fsdd"), {"layout": "2d"})
+DVSGESTURE = Slot("DvsGesture", ("dvsgesture", "nmnist"), steps=(30, 45, 60, 75, 90))
+
+SHORT_TITLES = {
+    "mnist": "MNIST",
+    "digits": "scikit-learn's 8x8 digits",
+    "cifar10": "CIFAR-10",
+    "tidigits": "TIDigits",
+    "fsdd": "Free Spoken Digit Dataset",
+    "dvsgesture": "DvsGesture",
+    "nmnist": "N-MNIST",
+}
+_FILES = {  # what gives a data set away in its folder
+    "mnist": "train-images-idx3-ubyte*",
+    "cifar10": "data_batch_1*",
+    "tidigits": "train/*/*/*.[wW][aA][vV]",
+    "fsdd": "recordings/*_*_*.wav",
+    "dvsgesture": "ibmGestureTrain/*/*.npy",
+    "nmnist": "Train/*/*.bin",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A slot filled with data that is there.
+
+    Attributes:
+        slot: The data set of the paper.
+        task: Name of the task that takes its place.
+        data: Its folder, where it needs one.
+        simulated: Whether the recordings are simulated.
+    """
+
+    slot: Slot
+    task: str
+    data: Path | None
+    simulated: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether this is the data set that the paper used."""
+        return self.task == self.slot.tasks[0] and not self.simulated
+
+    @property
+    def label(self) -> str:
+        """The data set, and what it stands in for."""
+        if self.own:
+            return self.slot.name
+        title = "simulated gestures" if self.simulated else SHORT_TITLES[self.task]
+        return f"{title}, in place of {self.slot.name}"
+
+    def configured(self, *, steps: int | None, device: str) -> Task:
+        """The task, with the slot's options and ``steps`` (its own where None)."""
+        options = {key: value for key, value in self.slot.options.items() if key in TASKS[self.task].options}
+        return TASKS[self.task].configured(steps=steps or TASKS[self.task].steps, device=device, options=options)
+
+
+def find_data(folders: Sequence[Path]) -> dict[str, Path]:
+    """Which data sets lie in some folders, or up to two folders below them.
+
+    Raises:
+        ValueError: If a folder does not exist or holds nothing known.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is not a folder")
+        places = [folder, *(p for pattern in ("*/", "*/*/") for p in sorted(folder.glob(pattern)) if p.is_dir())]
+        here = {
+            name: place
+            for name, pattern in _FILES.items()
+            for place in reversed(places)  # the place nearest to the folder named stays
+            if any(place.glob(pattern)) and not (name == "mnist" and "fashion" in place.name.lower())
+        }
+        if not here:
+            raise ValueError(f"no data set of the paper, nor one that stands in, under {folder}; known: {list(_FILES)}")
+        found = {**here, **found}
+    return found
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to spend.
+
+    Attributes:
+        name: "quick" or "full".
+        epochs: Passes over the training set in Fig. 6 and whatever else is not named below.
+        long_epochs: In Table III.
+        batch_size: Samples in a batch.
+        lr: Learning rate of Adam.
+        schedule: "constant", or "cosine" down to 0.
+        train: Training samples at most.
+        test: Test samples at most.
+        networks: Smaller networks than the paper's, by task and, for sound, layout.
+        steps: Time steps T by task, other than the task's own.
+        fig8_steps: Numbers of time steps of Fig. 8, other than the slot's.
+        seeds: Seeds a mean is taken over.
+        depths: Numbers of layers of Table I.
+        repeats: Timed repetitions of Table I.
+    """
+
+    name: str
+    epochs: int
+    long_epochs: int
+    batch_size: int = 50
+    lr: float = 1e-4
+    schedule: str = "constant"
+    train: int | None = None
+    test: int | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
+    fig8_steps: Sequence[int] | None = None
+    seeds: int = 3
+    depths: Sequence[int] = (1, 2, 4, 8, 16)
+    repeats: int = 10
+
+
+BUDGETS = {
+    "quick": Budget(
+        "quick",
+        epochs=8,
+        long_epochs=8,
+        lr=1e-3,
+        schedule="cosine",
+        train=1500,
+        test=500,
+        networks={
+            "mnist": "Conv5x5x12-S2-FC300-FC10",
+            "cifar10": "Conv5x5x12-S2-FC300-FC10",
+            "tidigits 1d": "Conv1x3x30-FC300-FC10",
+            "tidigits 2d": "Conv5x5x12-S2-FC300-FC10",
+            "fsdd 1d": "Conv1x3x30-FC300-FC10",
+            "fsdd 2d": "Conv5x5x12-S2-FC300-FC10",
+            "dvsgesture": "Conv5x5x12-S2-FC300-FC11",
+            "nmnist": "Conv5x5x12-S2-FC300-FC10",
+        },
+        steps={"dvsgesture": 20, "nmnist": 15},
+        fig8_steps=(10, 20, 30),
+        depths=(1, 2, 4, 8),
+        repeats=5,
+    ),
+    "full": Budget("full", epochs=100, long_epochs=400),
+}
