@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from snntorch_brp.data.event_files import EVENT
+from snntorch_brp.data.event_files import EVENT, read_bin
 from snntorch_brp.data.framing import frame_batch, frame_events, pad_events, validate_events
+from snntorch_brp.data.optional import EVENTS, require
 from snntorch_brp.data.recordings import BadRecording
 
 transforms = pytest.importorskip("tonic.transforms", reason="tonic is not installed")
@@ -111,6 +117,29 @@ def test_no_events_and_wrong_settings_are_errors():
         frame_events(events_of([(0, 0, 0, 0)]), 0, sensor=(16, 16))
     with pytest.raises(ValueError, match="at most the sensor's"):
         frame_events(events_of([(0, 0, 0, 0)]), 1, sensor=(16, 16), size=(32, 32))
+
+
+def test_a_missing_extra_is_told_with_the_command_that_installs_it(monkeypatch, tmp_path):
+    with pytest.raises(ImportError, match=r"pip install 'snntorch-brp\[events\]'"):
+        require("tonic.no_such_module", install=EVENTS)
+    (tmp_path / "a.bin").write_bytes(bytes(10))
+    monkeypatch.setitem(sys.modules, "tonic.io", None)  # as where tonic is not installed
+    with pytest.raises(ImportError, match=r"pip install 'snntorch-brp\[events\]'"):
+        read_bin(tmp_path / "a.bin")
+
+
+def test_nothing_but_torch_is_needed_to_import_the_package():
+    code = "import sys, snntorch_brp.cli; print({'tonic', 'librosa', 'soundfile'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_benchmark_runs(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["framing.py", "--contrast", "0.1", "--repeats", "1"])
+    runpy.run_path(str(Path(__file__).parents[1] / "examples" / "benchmarks" / "framing.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    assert "tonic" in out
+    assert "from the cache" in out
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
