@@ -79,7 +79,7 @@ def _iris(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
     spikes, labels = tasks.iris()
     scores = []
     for n, (train, test) in enumerate(tasks.folds(labels, repeats=args.repeats, seed=args.seed)):
-        net = _train(tasks.IRIS, args, spikes[train], labels[train], seed=args.seed + n)
+        net = _train(tasks.IRIS, args, spikes[train], labels[train], seed=args.seed + n, jitter=tasks.IRIS_JITTER)
         scores.append(100 * accuracy(net, spikes[test], labels[test]))
     print(f"iris: {statistics.mean(scores):.1f} ± {statistics.stdev(scores):.1f} % over {len(scores)} folds")
     return net, spikes[:1]
@@ -135,10 +135,13 @@ def _recipe(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     return replace(recipe, schedule=replace(recipe.schedule, epochs=args.epochs))
 
 
-def _train(recipe: Recipe, args: argparse.Namespace, spikes: Spikes, labels: Tensor, *, seed: int) -> ShiftingNetwork:
+def _train(
+    recipe: Recipe, args: argparse.Namespace, spikes: Spikes, labels: Tensor, *, seed: int, jitter: float = 0.0
+) -> ShiftingNetwork:
     generator = torch.Generator().manual_seed(seed)
     recipe = _recipe(recipe, args)
     net = recipe.network(feedback=args.feedback, generator=generator)
-    for _ in fit(net, spikes, labels, recipe.schedule, generator=generator):
+    move = tasks.jittered(jitter, generator=generator) if jitter else None
+    for _ in fit(net, spikes, labels, recipe.schedule, generator=generator, transform=move):
         pass
     return net

@@ -53,8 +53,11 @@ class Recipe:
 # outputs are revived. With decay 0.99 some seeds stop before they are there.
 XOR = Recipe((2, 8, 2), Schedule(epochs=400, lr=0.01, decay=0.995))
 
-# Five inputs: the four features and a reference spike, see with_reference.
-IRIS = Recipe((5, 10, 3), Schedule(epochs=400, batch_size=30, lr=0.03, decay=0.995))
+# Five inputs: the four features and a reference spike (see with_reference). Jitter of the input times, IRIS_JITTER,
+# keeps the network from learning single flowers by heart. Both, and the division, were chosen on other splits than
+# those that --seed 0 tests on.
+IRIS = Recipe((5, 10, 3), Schedule(epochs=400, batch_size=30, lr=0.05, decay=0.99), rule=DIVIDED)
+IRIS_JITTER = 0.15
 
 # About a fifth of the pixels of a digit are lit. At the authors' gain of 8 those alone do not reach the threshold:
 # every neuron waits for the background, hears all inputs, and the network is all but linear. At 100 most neurons
@@ -65,7 +68,7 @@ MNIST = Recipe((784, 800, 10), Schedule(epochs=10, batch_size=128, lr=0.01, deca
 # training trials go. The weights start so small that nobody fires before the trial is over, and the learning rate
 # is small in the same proportion. Totals are numbers: the farther an output is from the truth, the later it should
 # fire.
-TCA = Recipe((500,), Schedule(epochs=60, batch_size=20, lr=1e-5, decay=0.98), rule=DIVIDED, gain=0.6)
+TCA = Recipe((500,), Schedule(epochs=40, batch_size=20, lr=3e-5, decay=0.93), rule=DIVIDED, gain=0.6)
 TCA_WIDTH = 12
 
 
@@ -78,18 +81,17 @@ def xor() -> tuple[Tensor, Tensor]:
 def iris() -> tuple[Tensor, Tensor]:
     """Fisher's irises, scikit-learn's copy: spike times [150, 5] of the four features and a reference, labels [150].
 
-    Each feature is scaled to 0..1 over the whole set, which looks at no label.
+    Each feature has mean 0 and standard deviation 1 over the whole set, which looks at no label.
     """
     from sklearn.datasets import load_iris
 
     data = load_iris()
     x = torch.tensor(data.data, dtype=torch.float32)
-    low, high = x.amin(dim=0), x.amax(dim=0)
-    return with_reference(encode((x - low) / (high - low))), torch.tensor(data.target).long()
+    return with_reference(encode((x - x.mean(dim=0)) / x.std(dim=0))), torch.tensor(data.target).long()
 
 
 def with_reference(times: Tensor) -> Tensor:
-    """Append an input that always fires at z = 1, the onset of a trial.
+    """Append an input that always fires at z = 1, that is t = 0.
 
     Without one the network cannot tell *when* a pattern comes: multiplying all input times by a factor (adding to
     all t) multiplies all spike times by it, and the order of the outputs, the answer, stays. In a flower the overall
@@ -112,6 +114,15 @@ def folds(labels: Tensor, *, n: int = 5, repeats: int = 5, seed: int = 0) -> Ite
     splitter = RepeatedStratifiedKFold(n_splits=n, n_repeats=repeats, random_state=seed)
     for train, test in splitter.split(labels.numpy()[:, None], labels.numpy()):
         yield Fold(torch.from_numpy(train), torch.from_numpy(test))
+
+
+def jittered(sd: float, *, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+    """Augmentation: every t moves by a normally distributed amount, so every z is multiplied by its exponential."""
+
+    def move(times: Tensor) -> Tensor:
+        return times * torch.exp(sd * torch.randn(times.shape, generator=generator))
+
+    return move
 
 
 def images(batch: Tensor) -> Tensor:
