@@ -308,6 +308,16 @@ def test_a_damaged_gesture_is_skipped(gestures, tmp_path):
     assert (len(good), len(bad)) == (5, 6)
 
 
+@pytest.mark.parametrize("stray", ["notes/0.npy", "user01_led/wave.npy", "0.npy"])
+def test_a_gesture_in_a_wrong_place_is_named(gestures, tmp_path, stray):
+    folder = shutil.copytree(gestures / "DVSGesture", tmp_path / "DVSGesture")
+    path = folder / "ibmGestureTrain" / stray
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(BadRecording, match=r"is not named userNN_lighting/label\.npy"):
+        find_dvsgesture(folder)
+
+
 def test_simulated_gestures_follow_the_seed_and_differ_by_direction(tmp_path):
     one, again, other = (simulate_gesture(3, rng=np.random.default_rng(s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(one, again)

@@ -7,6 +7,7 @@ see :mod:`~snntorch_brp.data.cache`), and turned into spikes where the network i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -192,6 +193,10 @@ def find_dvsgesture(root: Path) -> list[Recording]:
 def _dvsgesture_split(root: Path, split: str) -> list[Recording]:
     """One half of DvsGesture through ``tonic.datasets.DVSGesture``, sorted: tonic keeps the disk's order."""
     require("numpy.lib.recfunctions", install="numpy")  # tonic uses it without importing it
+    folder = root / f"ibmGesture{split}"
+    for path in (path for path in folder.rglob("*") if path.is_dir() or path.suffix == ".npy"):
+        if not re.fullmatch(r"user\d+_[^/]*(/\d+\.npy)?", path.relative_to(folder).as_posix()):
+            raise BadRecording(f"{path} is not named userNN_lighting/label.npy, as tonic wants it: move it elsewhere")
     data = require("tonic.datasets", install=EVENTS).DVSGesture(str(root.parent), train=split == "Train")
     found = []
     for i in sorted(range(len(data)), key=lambda i: str(data.data[i])):
