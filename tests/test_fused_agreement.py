@@ -157,6 +157,20 @@ def test_float32_and_a_snntorch_surrogate():
         net.zero_grad()
 
 
+def test_sparse_float32_convolutions():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(2, 4, 3, padding=1), RefractoryLeaky(init_hidden=True), nn.AvgPool2d(2)),
+        *(nn.Conv2d(4, 6, 3), RefractoryLeaky(init_hidden=True), nn.Flatten()),
+        *(nn.Linear(24, CLASSES), RefractoryLeaky(init_hidden=True)),
+    )
+    x, labels = (torch.rand(8, 4, 2, 8, 8) < 0.1).float(), torch.tensor([0, 1, 2, 0])
+    for rule in (BRP(), RewardPrediction(), ErrorProjection()):
+        for consolidation in (PseudoGradient(), StateDifference()):
+            assert_agree(net, x, labels, rule, consolidation, chunk=3, rtol=1e-5)
+            net.zero_grad()
+
+
 def test_bfloat16_products_stay_near_float32():
     torch.manual_seed(0)
     net = mlp([20, 30, CLASSES])

@@ -18,9 +18,10 @@ struct Neuron {
     int32_t reset, tau_ref, detach_reset;
 };
 
-// Where the neurons of one layer lie: memory is [T, B, planes, height * width] with free strides for T and B.
+// Where the neurons of one layer lie: [T, B, planes, height, width], or [T, B, height, width, planes] with channels
+// last, with free strides for T and B.
 struct Shape {
-    int64_t steps, samples, step_stride, sample_stride, planes, height, width;
+    int64_t steps, samples, step_stride, sample_stride, planes, height, width, channels_last;
 };
 
 // A tensor [T or 1, B, N]: a stride of 0 where it is the same at every step.
@@ -54,7 +55,7 @@ void emit(const F* spikes, O* out, int64_t height, int64_t width, int64_t pool_h
         for (int64_t i = 0; i < height * width; ++i) out[i] = static_cast<O>(spikes[i]);
         return;
     }
-    const F share = F(1) / F(pool_h * pool_w);
+    const F among = F(pool_h * pool_w);
     const int64_t wide = width / pool_w;
     for (int64_t y = 0; y < height / pool_h; ++y, out += wide) {
         const F* top = spikes + y * pool_h * width;
@@ -62,69 +63,98 @@ void emit(const F* spikes, O* out, int64_t height, int64_t width, int64_t pool_h
         for (int64_t k = 1; k < pool_h; ++k)
             for (int64_t x = 0; x < width; ++x) row[x] += top[k * width + x];
         if (pool_w == 2) {
-            for (int64_t x = 0; x < wide; ++x) out[x] = static_cast<O>((row[2 * x] + row[2 * x + 1]) * share);
+            for (int64_t x = 0; x < wide; ++x) out[x] = static_cast<O>((row[2 * x] + row[2 * x + 1]) / among);
             continue;
         }
         for (int64_t x = 0; x < wide; ++x) {
             F sum = 0;
             for (int64_t k = 0; k < pool_w; ++k) sum += row[x * pool_w + k];
-            out[x] = static_cast<O>(sum * share);
+            out[x] = static_cast<O>(sum / among);
         }
     }
 }
 
+// The same from channels-last rows to one row of each plane of the output.
+template <class F, class O>
+void emit_last(const F* spikes, O* out, int64_t planes, int64_t out_plane, int64_t width, int64_t pool_h, int64_t pool_w,
+               F* row) {
+    const F among = F(pool_h * pool_w);
+    const int64_t wide = width / pool_w;
+    for (int64_t x = 0; x < wide; ++x) {
+        F* sum = row + x * planes;
+        std::fill(sum, sum + planes, F(0));
+        for (int64_t y = 0; y < pool_h; ++y)
+            for (int64_t k = 0; k < pool_w; ++k) {
+                const F* from = spikes + (y * width + x * pool_w + k) * planes;
+                for (int64_t c = 0; c < planes; ++c) sum[c] += from[c];
+            }
+    }
+    for (int64_t c = 0; c < planes; ++c)
+        for (int64_t x = 0; x < wide; ++x) out[c * out_plane + x] = static_cast<O>(row[x * planes + c] / among);
+}
+
+// One step of n neurons: currents become membranes.
+template <class F>
+void advance(F* __restrict__ I, F* __restrict__ v, F* __restrict__ since, F* __restrict__ spikes, F* __restrict__ count,
+             int64_t n, const Neuron& neuron) {
+    const F beta = neuron.beta, threshold = neuron.threshold, v_rest = neuron.v_rest, v_reset = neuron.v_reset;
+    const F tau_ref = neuron.tau_ref;
+    if (neuron.reset == FORGET && neuron.tau_ref == 1) {
+        for (int64_t i = 0; i < n; ++i) {
+            const F h = v[i] > threshold ? v_reset : v_rest + beta * (v[i] - v_rest);
+            I[i] = v[i] = h + I[i];
+            spikes[i] = v[i] > threshold ? F(1) : F(0);
+            count[i] += spikes[i];
+        }
+    } else if (neuron.reset == FORGET) {
+        for (int64_t i = 0; i < n; ++i) {  // since: steps since the last spike, at most tau_ref
+            const F h = since[i] < tau_ref ? v_reset : v_rest + beta * (v[i] - v_rest);
+            I[i] = v[i] = h + I[i];
+            spikes[i] = v[i] > threshold ? F(1) : F(0);
+            since[i] = v[i] > threshold ? F(0) : std::min(since[i] + 1, tau_ref);
+            count[i] += spikes[i];
+        }
+    } else {
+        const F off = neuron.reset == SUBTRACT ? threshold : F(0);
+        for (int64_t i = 0; i < n; ++i) {
+            I[i] = v[i] = (beta * v[i] + I[i]) - (v[i] > threshold ? off : F(0));
+            spikes[i] = v[i] > threshold ? F(1) : F(0);
+            count[i] += spikes[i];
+        }
+    }
+}
+
+// Where channels come first a piece is a plane of one channel; where they come last it is a band of rows that is
+// pooled to one row of the output.
 template <class F, class O>
 void scan(F* current, const Shape& shape, const Neuron& neuron, O* out, int64_t out_step, int64_t out_sample,
           int64_t pool_h, int64_t pool_w, F* rate) {
-    const F beta = neuron.beta, threshold = neuron.threshold, v_rest = neuron.v_rest, v_reset = neuron.v_reset;
-    const int64_t size = shape.height * shape.width;
-    const int64_t out_size = (shape.height / pool_h) * (shape.width / pool_w);
-#pragma omp parallel if (shape.samples * shape.planes * size * shape.steps > 1 << 16)
+    const bool last = shape.channels_last;
+    const int64_t plane = shape.height * shape.width, neurons = shape.planes * plane;
+    const int64_t high = shape.height / pool_h, wide = shape.width / pool_w;
+    const int64_t size = last ? pool_h * shape.width * shape.planes : plane, pieces = (neurons + size - 1) / size;
+#pragma omp parallel if (shape.samples * neurons * shape.steps > 1 << 16)
     {
         std::vector<F> scratch(5 * size);
         F *v = scratch.data(), *count = v + size, *spikes = v + 2 * size, *row = v + 3 * size, *since = v + 4 * size;
-        const F tau_ref = neuron.tau_ref;
 #pragma omp for collapse(2) schedule(static)
         for (int64_t b = 0; b < shape.samples; ++b)
-            for (int64_t p = 0; p < shape.planes; ++p) {
-                for (int64_t i = 0; i < size; ++i) {
-                    v[i] = v_rest;
-                    count[i] = 0;
-                    since[i] = v_rest > threshold ? 0 : tau_ref;  // steps since the last spike, at most tau_ref
-                }
+            for (int64_t p = 0; p < pieces; ++p) {
+                const int64_t n = std::min(size, neurons - p * size);
+                std::fill(v, v + n, F(neuron.v_rest));
+                std::fill(count, count + n, F(0));
+                std::fill(since, since + n, F(F(neuron.v_rest) > F(neuron.threshold) ? 0 : neuron.tau_ref));
                 for (int64_t t = 0; t < shape.steps; ++t) {
-                    F* __restrict__ I = current + t * shape.step_stride + b * shape.sample_stride + p * size;
-                    if (neuron.reset == FORGET && neuron.tau_ref == 1) {
-#pragma omp simd
-                        for (int64_t i = 0; i < size; ++i) {
-                            const F h = v[i] > threshold ? v_reset : v_rest + beta * (v[i] - v_rest);
-                            I[i] = v[i] = h + I[i];
-                            spikes[i] = v[i] > threshold ? F(1) : F(0);
-                            count[i] += spikes[i];
-                        }
-                    } else if (neuron.reset == FORGET) {
-#pragma omp simd
-                        for (int64_t i = 0; i < size; ++i) {
-                            const F h = since[i] < tau_ref ? v_reset : v_rest + beta * (v[i] - v_rest);
-                            I[i] = v[i] = h + I[i];
-                            spikes[i] = v[i] > threshold ? F(1) : F(0);
-                            since[i] = v[i] > threshold ? F(0) : std::min(since[i] + 1, tau_ref);
-                            count[i] += spikes[i];
-                        }
-                    } else {
-                        const F off = neuron.reset == SUBTRACT ? threshold : F(0);
-#pragma omp simd
-                        for (int64_t i = 0; i < size; ++i) {
-                            I[i] = v[i] = (beta * v[i] + I[i]) - (v[i] > threshold ? off : F(0));
-                            spikes[i] = v[i] > threshold ? F(1) : F(0);
-                            count[i] += spikes[i];
-                        }
-                    }
-                    emit(spikes, out + t * out_step + b * out_sample + p * out_size, shape.height, shape.width, pool_h,
-                         pool_w, row);
+                    F* I = current + t * shape.step_stride + b * shape.sample_stride + p * size;
+                    advance(I, v, since, spikes, count, n, neuron);
+                    O* to = out + t * out_step + b * out_sample;
+                    if (!last)
+                        emit(spikes, to + p * high * wide, shape.height, shape.width, pool_h, pool_w, row);
+                    else if (p < high)
+                        emit_last(spikes, to + p * wide, shape.planes, high * wide, shape.width, pool_h, pool_w, row);
                 }
-                F* r = rate + (b * shape.planes + p) * size;
-                for (int64_t i = 0; i < size; ++i) r[i] = count[i] / F(shape.steps);
+                F* r = rate + b * neurons + p * size;
+                for (int64_t i = 0; i < n; ++i) r[i] = count[i] / F(shape.steps);
             }
     }
 }
@@ -210,7 +240,69 @@ void adjoint(F* membrane, const Shape& shape, const Neuron& neuron, const Stride
     }
 }
 
+// A convolution of stride 1 over images [c_in, h_in, w_in], its weights as [c_in, kh, kw, c_out] with kw turned round.
+struct Conv {
+    int64_t images, c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, pad_h, pad_w;
+};
+
+// Calls f(value, output offset, weight offset, length) for each row of outputs that an input other than 0 touches.
+// With channels last and kw turned round, both are contiguous: a spike adds kw * c_out weights in one go.
+template <class Row>
+void touched(const float* image, const Conv& conv, Row f) {
+    for (int64_t c = 0; c < conv.c_in; ++c)
+        for (int64_t y = 0; y < conv.h_in; ++y)
+            for (int64_t x = 0; x < conv.w_in; ++x) {
+                const float value = image[(c * conv.h_in + y) * conv.w_in + x];
+                if (value == 0) continue;
+                const int64_t first = x + conv.pad_w - (conv.kw - 1);
+                const int64_t from = std::max<int64_t>(first, 0), to = std::min(first + conv.kw, conv.w_out);
+                for (int64_t k = 0; k < conv.kh; ++k) {
+                    const int64_t row = y + conv.pad_h - k;
+                    if (row < 0 || row >= conv.h_out || from >= to) continue;
+                    f(value, (row * conv.w_out + from) * conv.c_out,
+                      ((c * conv.kh + k) * conv.kw + from - first) * conv.c_out, (to - from) * conv.c_out);
+                }
+            }
+}
+
 }  // namespace
+
+// Convolution of sparse images: out is [images, h_out, w_out, c_out].
+extern "C" void convolve_float32(const float* images, const Conv* conv, const float* weight, const float* bias,
+                                 float* out) {
+    const int64_t in_size = conv->c_in * conv->h_in * conv->w_in, out_size = conv->h_out * conv->w_out * conv->c_out;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < conv->images; ++i) {
+        float* o = out + i * out_size;
+        for (int64_t at = 0; at < out_size; at += conv->c_out) std::copy(bias, bias + conv->c_out, o + at);
+        touched(images + i * in_size, *conv, [=](float value, int64_t to, int64_t from, int64_t n) {
+            float* __restrict__ sums = o + to;
+            const float* __restrict__ w = weight + from;
+            for (int64_t j = 0; j < n; ++j) sums[j] += value * w[j];
+        });
+    }
+}
+
+// Gradients of its weights and bias from those of its output, one piece a thread: [threads, weights + c_out], zeroed.
+extern "C" void convolve_gradient_float32(const float* images, const Conv* conv, const float* a, float* gradient,
+                                          int64_t threads) {
+    const int64_t in_size = conv->c_in * conv->h_in * conv->w_in, out_size = conv->h_out * conv->w_out * conv->c_out;
+    const int64_t weights = conv->c_in * conv->kh * conv->kw * conv->c_out;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t thread = 0; thread < threads; ++thread) {
+        float *own = gradient + thread * (weights + conv->c_out), *bias = own + weights;
+        for (int64_t i = conv->images * thread / threads; i < conv->images * (thread + 1) / threads; ++i) {
+            const float* from = a + i * out_size;
+            touched(images + i * in_size, *conv, [=](float value, int64_t at, int64_t to, int64_t n) {
+                float* __restrict__ sums = own + to;
+                const float* __restrict__ grads = from + at;
+                for (int64_t j = 0; j < n; ++j) sums[j] += value * grads[j];
+            });
+            for (int64_t at = 0; at < out_size; at += conv->c_out)
+                for (int64_t c = 0; c < conv->c_out; ++c) bias[c] += from[at + c];
+        }
+    }
+}
 
 #define SCAN(name, F, O)                                                                                            \
     extern "C" void name(F* current, const Shape* shape, const Neuron* neuron, O* out, int64_t out_step,            \
@@ -229,16 +321,19 @@ SCAN(scan_float64, double, double)
 ADJOINT(adjoint_float32, float)
 ADJOINT(adjoint_float64, double)
 
-// x = first + second + third to 24 bits, each in bfloat16; the later parts only where asked for.
+// x = first + second + third to 24 bits, each in bfloat16.
 extern "C" void split_float32(const float* x, int64_t n, bf16* first, bf16* second, bf16* third) {
 #pragma omp parallel for simd schedule(static) if (n > 1 << 16)
     for (int64_t i = 0; i < n; ++i) {
-        const bf16 one(x[i]);
-        first[i] = one;
-        if (!second) continue;
-        const float left = x[i] - static_cast<float>(one);
-        const bf16 two(left);
-        second[i] = two;
-        third[i] = bf16(left - static_cast<float>(two));
+        first[i] = bf16(x[i]);
+        const float left = x[i] - static_cast<float>(first[i]);
+        second[i] = bf16(left);
+        third[i] = bf16(left - static_cast<float>(second[i]));
     }
+}
+
+// x rounded to bfloat16.
+extern "C" void round_float32(const float* x, int64_t n, bf16* first) {
+#pragma omp parallel for simd schedule(static) if (n > 1 << 16)
+    for (int64_t i = 0; i < n; ++i) first[i] = bf16(x[i]);
 }

@@ -26,7 +26,10 @@ class _Neuron(ctypes.Structure):
 class _Shape(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int64)
-        for name in ("steps", "samples", "step_stride", "sample_stride", "planes", "height", "width")
+        for name in (
+            *("steps", "samples", "step_stride", "sample_stride"),
+            *("planes", "height", "width", "channels_last"),
+        )
     ]
 
 
@@ -48,7 +51,7 @@ def can_run(current: Tensor, neuron: Dynamics) -> bool:
         and neuron.threshold.numel() == 1
         and neuron.tau_ref < 256
         and current.numel() > 0
-        and _is_dense(current)
+        and (_is_dense(current) or _is_channels_last(current))
         and library() is not None
     )
 
@@ -57,7 +60,7 @@ def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]
     """:func:`scan` in place: ``current`` becomes the membrane, and ``spikes`` is filled, pooled.
 
     Args:
-        current: Input currents, ``[T, B, *]``; each sample's step contiguous.
+        current: Input currents, ``[T, B, *]``; each sample's step contiguous, or with channels last.
         neuron: The layer's constants.
         spikes: Where spikes go, ``[T, B, *]``, averaged over windows of ``pool``; in the dtype of ``current``, or in
             bfloat16 for float32.
@@ -67,7 +70,7 @@ def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]
         Mean spike rate of each neuron, ``[B, *]``.
     """
     kernel = f"scan_{_NAMES[current.dtype]}" + (f"_to_{_NAMES[spikes.dtype]}" if spikes.dtype != current.dtype else "")
-    rate = current.new_empty(current.shape[1:])
+    rate = current.new_empty(_in_memory(current)[0].shape)
     _function(kernel)(
         ctypes.c_void_p(current.data_ptr()),
         ctypes.byref(_shape(current, pool)),
@@ -76,7 +79,7 @@ def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]
         *map(ctypes.c_int64, (spikes.stride(0), spikes.stride(1), *pool)),
         ctypes.c_void_p(rate.data_ptr()),
     )
-    return rate
+    return rate if _is_dense(current) else rate.movedim(-1, 1)
 
 
 def adjoint_(
@@ -84,7 +87,7 @@ def adjoint_(
 ) -> Tensor:
     """:func:`adjoint` in place: ``membrane`` becomes the gradient of the currents, and is returned."""
     psi = None if isinstance(neuron.spike_grad, Boxcar) else neuron.psi(membrane)
-    held = [_contiguous(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
+    held = [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
     _function(f"adjoint_{_NAMES[membrane.dtype]}")(
         ctypes.c_void_p(membrane.data_ptr()),
         ctypes.byref(_shape(membrane, (1, 1))),
@@ -99,10 +102,21 @@ def _is_dense(x: Tensor) -> bool:
     return x[0, 0].is_contiguous()
 
 
-def _contiguous(x: Tensor | None, like: Tensor) -> Tensor | None:
+def _is_channels_last(x: Tensor) -> bool:
+    return x.dim() > 3 and x[0, 0].movedim(0, -1).is_contiguous()
+
+
+def _in_memory(x: Tensor) -> Tensor:
+    """``x`` with its dimensions in the order of memory."""
+    return x if _is_dense(x) else x.movedim(2, -1)
+
+
+def _alike(x: Tensor | None, like: Tensor) -> Tensor | None:
+    """``x``, ``[T or 1, B, *]``, laid out in memory as ``like``."""
     if x is None:
         return None
     x = x.to(like.dtype).expand(len(x), *like.shape[1:])
+    x = x if _is_dense(like) else x.movedim(2, -1)
     return x if _is_dense(x) else x.contiguous()
 
 
@@ -114,14 +128,15 @@ def _strided(x: Tensor | None) -> _Strided:
 
 def _shape(x: Tensor, pool: Sequence[int]) -> _Shape:
     T, B, *neurons = x.shape
-    if max(pool) == 1:  # nothing to pool: pieces of any shape, made small enough for the first cache
+    channels_last = not _is_dense(x)
+    if max(pool) == 1 and not channels_last:  # pieces of any shape, small enough for the first cache
         planes, height, width = 1, 1, x[0, 0].numel()
         while width % 2 == 0 and width > 1024:
             planes, width = planes * 2, width // 2
     else:
         height, width = (1, *neurons)[-2:] if len(neurons) == 2 else neurons[-2:]
         planes = x[0, 0].numel() // (height * width)
-    return _Shape(T, B, x.stride(0), x.stride(1), planes, height, width)
+    return _Shape(T, B, x.stride(0), x.stride(1), planes, height, width, channels_last)
 
 
 def _neuron(neuron: Dynamics) -> _Neuron:

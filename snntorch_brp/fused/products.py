@@ -68,10 +68,12 @@ def split(x: Tensor, parts: int) -> list[Tensor]:
     """``x`` as the sum of three bfloat16 tensors (24 bits, exact), or rounded to one."""
     x = x.contiguous()
     out = [torch.empty_like(x, dtype=torch.bfloat16) for _ in range(parts)]
-    pointers = [ctypes.c_void_p(part.data_ptr()) for part in out] + [None] * (3 - parts)
     kernels = library()
     assert kernels is not None
-    kernels.split_float32(ctypes.c_void_p(x.data_ptr()), ctypes.c_int64(x.numel()), *pointers)
+    function = kernels.split_float32 if parts == 3 else kernels.round_float32
+    function(
+        ctypes.c_void_p(x.data_ptr()), ctypes.c_int64(x.numel()), *(ctypes.c_void_p(part.data_ptr()) for part in out)
+    )
     return out
 
 

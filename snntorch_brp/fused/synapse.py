@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from snntorch_brp.fused.events import convolution_gradients, convolve, worth_it
 from snntorch_brp.fused.products import add_weight_gradient, linear, matrix_units_available
 
 
@@ -20,6 +21,7 @@ class Passed:
     source: Tensor
     current: Tensor | None = None
     parts: int = 3
+    by_events: bool = False
 
 
 class Synapse:
@@ -89,6 +91,9 @@ class Synapse:
                     assert isinstance(self.last, nn.Linear)
                     rows = linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts)
                     return _unbatched(rows.unflatten(0, z.shape[:-1]), B, T), Passed(z, parts=parts)
+                if worth_it(z, self.last):
+                    assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
+                    return _unbatched(convolve(z, self.last), B, T), Passed(z, by_events=True)
                 return _unbatched(self.last(z), B, T), Passed(z)
         with torch.enable_grad():
             source = x.detach().requires_grad_(through)
@@ -118,10 +123,10 @@ class Synapse:
             _accumulate(self.last.bias, rows.sum(0))
             return None
         assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
-        for parameter, gradient in zip(
-            self.last.parameters(), _conv_gradients(a, passed.source, self.last), strict=True
-        ):
-            _accumulate(parameter, gradient)
+        gradients = convolution_gradients if passed.by_events else _convolution_gradients
+        weight_grad, bias_grad = gradients(a, passed.source, self.last)
+        _accumulate(self.last.weight, weight_grad)
+        _accumulate(self.last.bias, bias_grad)
         return None
 
 
@@ -166,20 +171,12 @@ def _accumulate(parameter: Tensor | None, gradient: Tensor | None) -> None:
     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
-def _conv_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> list[Tensor]:
-    """∇W, and ∇b where there is a bias, without the gradient of the input, which no local rule needs."""
+def _convolution_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+    """∇W and ∇b, without the gradient of the input, which no local rule needs."""
     bias = conv.bias is not None
+    shape = [conv.out_channels] if bias else None
+    geometry = (conv.stride, conv.padding, conv.dilation, False, [0] * len(conv.stride), conv.groups)
     _, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
-        a,
-        z,
-        conv.weight,
-        [conv.out_channels] if bias else None,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        False,
-        [0] * len(conv.stride),
-        conv.groups,
-        [False, True, bias],
+        a, z, conv.weight, shape, *geometry, [False, True, bias]
     )
-    return [weight_grad, bias_grad] if bias else [weight_grad]
+    return weight_grad, bias_grad
