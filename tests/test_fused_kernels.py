@@ -103,8 +103,9 @@ def test_products_of_spikes_are_float32_products():
     # a sum of K float32 terms of size 1: K ulp at worst, sqrt(K) of them as a rule
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=4 * K**0.5 * 2**-23)
     gradient = torch.ones(N, K)
-    products.add_weight_gradient(a, z, gradient, parts=3)
+    products.weight_gradient(a, z, gradient, parts=3)
     torch.testing.assert_close(gradient.double(), 1 + a.double().T @ z.double(), rtol=0, atol=4 * M**0.5 * 2**-23)
+    torch.testing.assert_close(products.weight_gradient(a, z, None, parts=3), gradient - 1, rtol=0, atol=1e-5)
     rough = products.linear(z, weight, bias, parts=1)
     torch.testing.assert_close(rough, z.float() @ weight.bfloat16().float().T + bias, rtol=1e-5, atol=1e-4)
 

@@ -81,11 +81,11 @@ void emit_last(const F* spikes, O* out, int64_t planes, int64_t out_plane, int64
     const F among = F(pool_h * pool_w);
     const int64_t wide = width / pool_w;
     for (int64_t x = 0; x < wide; ++x) {
-        F* sum = row + x * planes;
+        F* __restrict__ sum = row + x * planes;
         std::fill(sum, sum + planes, F(0));
         for (int64_t y = 0; y < pool_h; ++y)
             for (int64_t k = 0; k < pool_w; ++k) {
-                const F* from = spikes + (y * width + x * pool_w + k) * planes;
+                const F* __restrict__ from = spikes + (y * width + x * pool_w + k) * planes;
                 for (int64_t c = 0; c < planes; ++c) sum[c] += from[c];
             }
     }
@@ -271,10 +271,12 @@ void touched(const float* image, const Conv& conv, Row f) {
 extern "C" void convolve_float32(const float* images, const Conv* conv, const float* weight, const float* bias,
                                  float* out) {
     const int64_t in_size = conv->c_in * conv->h_in * conv->w_in, out_size = conv->h_out * conv->w_out * conv->c_out;
+    const int64_t row = conv->w_out * conv->c_out;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < conv->images; ++i) {
         float* o = out + i * out_size;
-        for (int64_t at = 0; at < out_size; at += conv->c_out) std::copy(bias, bias + conv->c_out, o + at);
+        for (int64_t j = 0; j < row; ++j) o[j] = bias[j % conv->c_out];
+        for (int64_t at = row; at < out_size; at += row) std::copy(o, o + row, o + at);
         touched(images + i * in_size, *conv, [=](float value, int64_t to, int64_t from, int64_t n) {
             float* __restrict__ sums = o + to;
             const float* __restrict__ w = weight + from;
@@ -287,10 +289,11 @@ extern "C" void convolve_float32(const float* images, const Conv* conv, const fl
 extern "C" void convolve_gradient_float32(const float* images, const Conv* conv, const float* a, float* gradient,
                                           int64_t threads) {
     const int64_t in_size = conv->c_in * conv->h_in * conv->w_in, out_size = conv->h_out * conv->w_out * conv->c_out;
-    const int64_t weights = conv->c_in * conv->kh * conv->kw * conv->c_out;
+    const int64_t weights = conv->c_in * conv->kh * conv->kw * conv->c_out, row = conv->w_out * conv->c_out;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t thread = 0; thread < threads; ++thread) {
         float *own = gradient + thread * (weights + conv->c_out), *bias = own + weights;
+        std::vector<float> sums(row);
         for (int64_t i = conv->images * thread / threads; i < conv->images * (thread + 1) / threads; ++i) {
             const float* from = a + i * out_size;
             touched(images + i * in_size, *conv, [=](float value, int64_t at, int64_t to, int64_t n) {
@@ -298,9 +301,10 @@ extern "C" void convolve_gradient_float32(const float* images, const Conv* conv,
                 const float* __restrict__ grads = from + at;
                 for (int64_t j = 0; j < n; ++j) sums[j] += value * grads[j];
             });
-            for (int64_t at = 0; at < out_size; at += conv->c_out)
-                for (int64_t c = 0; c < conv->c_out; ++c) bias[c] += from[at + c];
+            for (int64_t at = 0; at < out_size; at += row)
+                for (int64_t j = 0; j < row; ++j) sums[j] += from[at + j];
         }
+        for (int64_t j = 0; j < row; ++j) bias[j % conv->c_out] += sums[j];
     }
 }
 

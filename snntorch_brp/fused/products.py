@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from snntorch_brp.fused.build import library
 
+_held = threading.local()
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
@@ -57,17 +59,20 @@ def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int) -> Ten
     return out
 
 
-def add_weight_gradient(a: Tensor, z: Tensor, gradient: Tensor, *, parts: int) -> None:
-    """``∇W += aᵀ z`` in float32 for bfloat16 ``z``; shapes ``[M, N]``, ``[M, F]`` and ``[N, F]``."""
+def weight_gradient(a: Tensor, z: Tensor, gradient: Tensor | None, *, parts: int) -> Tensor:
+    """``∇W += aᵀ z`` in float32 for bfloat16 ``z``; shapes ``[M, N]``, ``[M, F]`` and ``[N, F]``, made when None."""
     (M, F), N = z.shape, a.shape[1]
-    for part in split(a, parts):
-        _multiply(part, z, gradient, (_TRANSPOSED, _PLAIN), (N, F, M))
+    fresh = gradient is None
+    gradient = z.new_empty(N, F, dtype=torch.float32) if gradient is None else gradient
+    for i, part in enumerate(split(a, parts)):
+        _multiply(part, z, gradient, (_TRANSPOSED, _PLAIN), (N, F, M), keep=not fresh or i > 0)
+    return gradient
 
 
 def split(x: Tensor, parts: int) -> list[Tensor]:
-    """``x`` as the sum of three bfloat16 tensors (24 bits, exact), or rounded to one."""
+    """``x`` as the sum of three bfloat16 tensors (24 bits, exact), or rounded to one; good until the next call."""
     x = x.contiguous()
-    out = [torch.empty_like(x, dtype=torch.bfloat16) for _ in range(parts)]
+    out = [_scratch(i, x.shape) for i in range(parts)]
     kernels = library()
     assert kernels is not None
     function = kernels.split_float32 if parts == 3 else kernels.round_float32
@@ -77,11 +82,19 @@ def split(x: Tensor, parts: int) -> list[Tensor]:
     return out
 
 
-def _multiply(left: Tensor, right: Tensor, out: Tensor, turned: tuple[int, int], sizes: tuple[int, int, int]) -> None:
+def _scratch(index: int, shape: torch.Size) -> Tensor:
+    """Memory that is kept from step to step: pages that are fresh from the system cost as much as the splitting."""
+    held = _held.__dict__.get(str(index))
+    if held is None or held.numel() < shape.numel():
+        held = _held.__dict__[str(index)] = torch.empty(shape.numel(), dtype=torch.bfloat16)
+    return held[: shape.numel()].view(shape)
+
+
+def _multiply(
+    left: Tensor, right: Tensor, out: Tensor, turned: tuple[int, int], sizes: tuple[int, int, int], *, keep: bool = True
+) -> None:
     gemm = _gemm()
     assert gemm is not None
-    if 0 in sizes:
-        return
     left, right = left.contiguous(), right.contiguous()
     operands = (left.data_ptr(), left.stride(0), right.data_ptr(), right.stride(0))
-    gemm(_ROW_MAJOR, *turned, *sizes, 1.0, *operands, 1.0, out.data_ptr(), out.stride(0))
+    gemm(_ROW_MAJOR, *turned, *sizes, 1.0, *operands, float(keep), out.data_ptr(), out.stride(0))

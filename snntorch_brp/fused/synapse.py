@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snntorch_brp.fused.events import convolution_gradients, convolve, worth_it
-from snntorch_brp.fused.products import add_weight_gradient, linear, matrix_units_available
+from snntorch_brp.fused.products import linear, matrix_units_available, weight_gradient
 
 
 @dataclass
@@ -115,9 +115,7 @@ class Synapse:
             rows = a.flatten(0, -2)
             z, weight = passed.source.flatten(0, -2), self.last.weight
             if weight.requires_grad and z.dtype is torch.bfloat16:
-                if weight.grad is None:
-                    weight.grad = torch.zeros_like(weight)
-                add_weight_gradient(rows, z, weight.grad, parts=passed.parts)
+                weight.grad = weight_gradient(rows, z, weight.grad, parts=passed.parts)
             elif weight.requires_grad:
                 _accumulate(weight, rows.T @ z)
             _accumulate(self.last.bias, rows.sum(0))
