@@ -25,7 +25,7 @@ from snntorch_brp.fused.synapse import Passed
 from snntorch_brp.propagation import Propagation, project
 from snntorch_brp.window import Window
 
-CHUNK_BYTES = {False: 4_000_000, True: 32_000_000}  # of membranes: linear layers gain more from large products
+CHUNK_BYTES = {False: 10_000_000, True: 32_000_000}  # of membranes: linear layers gain more from large products
 
 
 @dataclass
