@@ -35,6 +35,7 @@ FLOORS = {
     "fused": 2,
     "models": 2,
     "unroll": 2,
+    "hardware": 2,
     "trainer": 3,
     "checkpoint": 3,
     "analysis": 4,
