@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -74,9 +76,24 @@ def test_a_killed_writer_leaves_no_entry(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def _write_often(folder, value):
-    for _ in range(40):
+def _write_often(folder, value, times=40):
+    for _ in range(times):
         write_whole(folder / "entry.npy", np.full(50_000, value))
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_entries(tmp_path):
+    _write_often(tmp_path, 7)
+    context = multiprocessing.get_context("fork")
+    for delay in (0.01, 0.02, 0.03, 0.04):
+        writer = context.Process(target=_write_often, args=(tmp_path, 8, 100_000))
+        writer.start()
+        time.sleep(delay)
+        writer.kill()
+        writer.join()
+        assert writer.exitcode == -signal.SIGKILL
+        array = np.load(tmp_path / "entry.npy")
+        assert array.shape == (50_000,)
+        assert (array == array[0]).all()
 
 
 def test_two_writers_leave_one_whole_entry(tmp_path):
