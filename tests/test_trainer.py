@@ -174,7 +174,7 @@ def test_epoch_results_make_flat_rows() -> None:
     (result,) = trainer.fit(data, epochs=1, validation=data, progress=False)
     assert isinstance(result, EpochResult)
     assert set(result.row()) == {
-        "epoch", "loss", "accuracy", "seconds", "validation_loss", "validation_accuracy",
+        "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy",
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("snntorch_brp").setLevel(logging.INFO)  # matplotlib's own remarks are not of interest
     args = build_parser().parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         return int(args.run(args))
     except (ValueError, OSError, ImportError) as error:
@@ -41,6 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"snntorch-brp: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"snntorch-brp: {stopped}" if str(stopped) else "interrupted", file=sys.stderr)
         return 130

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
+import shlex
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from snntorch_brp.experiments.runs import (
-    PROPAGATIONS,
-    SCHEDULES,
-    RunConfig,
-    evaluate_run,
-    resolve_device,
-    train_run,
-)
+from torch import Tensor
+
+from snntorch_brp import distributed
+from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, RunConfig, resolve_device
+from snntorch_brp.experiments.runs import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.experiments.tasks import TASKS
 
 
@@ -48,17 +46,26 @@ def add_parser(subparsers: Any) -> None:
         option("--schedule", default="cosine", choices=SCHEDULES, help="learning rate over the run")
         option("--batch-size", default=task.batch_size, type=_whole, metavar="B", help="samples in a batch")
         option("--seed", default=0, type=int, help="seed of weights, feedback, order and encoding")
+        option("--weight-decay", default=0.0, type=_not_negative, help="of AdamW, instead of Adam")
+        option("--clip-norm", type=_positive, metavar="NORM", help="largest norm of the gradient")
+        option("--patience", type=_whole, metavar="N", help="stop after N epochs without a better test accuracy")
+        option("--precision", default="float32", choices=("float32", "bfloat16"), help="of the products")
         option("--engine", default="auto", choices=("auto", "attach", "fused"), help="how the layers are run")
         option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
         option("--limit-train", type=_whole, metavar="N", help="use the first N training samples only")
         option("--limit-test", type=_whole, metavar="N", help="use the first N test samples only")
         option("--out", metavar="DIR", help="run folder (default: runs/TASK-RULE-TIME)", default=argparse.SUPPRESS)
+        option("--resume", action="store_true", help="go on from the newest checkpoint in --out, if there is one")
+        option("--checkpoint-every", type=_whole, metavar="STEPS", help="save within an epoch, too")
+        option("--keep", default=3, type=_whole, metavar="K", help="keep the last K checkpoints, and the best")
+        option("--workers", default=0, type=int, metavar="N", help="processes that read data ahead")
 
     evaluate = subparsers.add_parser("evaluate", help="test the model of a run folder")
     evaluate.set_defaults(run=run_evaluate)
     evaluate.add_argument("folder", metavar="RUN", type=Path, help="run folder that train wrote")
     evaluate.add_argument("--data", metavar="DIR", help="folder of the data set (default: where it was)")
-    evaluate.add_argument("--limit-test", type=_whole, metavar="N", help="use the first N test samples only")
+    evaluate.add_argument("--limit-test", type=_whole, metavar="N", help="use the first N samples only")
+    evaluate.add_argument("--training-set", action="store_true", help="test on the training set")
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -68,28 +75,71 @@ def run_train(args: argparse.Namespace) -> int:
     options = {key: getattr(args, key, None) for key in task.options}
     model = task.configured(steps=args.steps, device=device, options=options).network
     config = RunConfig(**{"model": model, **values, "device": device, "options": options})
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(getattr(args, "out", f"runs/{config.task}-{config.propagation}-{stamp}"))
-    evaluation = train_run(config, folder, progress=sys.stderr.isatty())
+    folder = _folder(args, config)
+    keeping = Keeping(**{entry.name: getattr(args, entry.name) for entry in fields(Keeping) if entry.name in args})
+    try:
+        evaluation = train_run(config, folder, keeping=keeping)
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(f"{stopped}; go on with: {_command(args.argv, folder)}") from None
+    if not distributed.speaks():
+        return 0
     print(f"{TASKS[config.task].title}\n{config.model}, {config.propagation}, {config.epochs} epochs, {config.device}")
-    print(f"test {evaluation}\nrun folder {folder}: config, metrics, model, figures (*.png)")
+    print(f"test {evaluation}\nrun folder {folder}: config, metrics, checkpoints, model, figures (*.png)")
     return 0
+
+
+def _folder(args: argparse.Namespace, config: RunConfig) -> Path:
+    if "out" in args:
+        return Path(args.out)
+    if args.resume or distributed.launched():
+        raise ValueError("name the run folder with --out DIR, so that it can be found again")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path(f"runs/{config.task}-{config.propagation}-{stamp}")
+
+
+def _command(argv: list[str], folder: Path) -> str:
+    """The command that goes on with a run."""
+    missing = [*([] if "--out" in argv else ["--out", str(folder)]), *([] if "--resume" in argv else ["--resume"])]
+    return shlex.join(["snntorch-brp", *argv, *missing])
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    """Test, and print the result class by class."""
-    evaluation = evaluate_run(args.folder, data=args.data, limit_test=args.limit_test)
-    print(f"test {evaluation}\n\nclass  samples  right")
-    for label, row in enumerate(evaluation.confusion.tolist()):
-        share = f"{row[label] / sum(row):.1%}" if sum(row) else "-"
-        print(f"{label:>5}  {sum(row):>7}  {share:>6}")
+    """Test, and print the result class by class and layer by layer."""
+    found = evaluate_run(args.folder, data=args.data, limit_test=args.limit_test, training_set=args.training_set)
+    evaluation, confusion = found.evaluation, found.evaluation.confusion
+    print(f"{'training set' if args.training_set else 'test'} {evaluation}\n\n{_class_table(confusion)}\n")
+    print(f"samples of each true class (row) taken for each class (column)\n{_confusion_table(confusion)}\n")
+    print(f"what the layers did on the first {min(ANALYSED, evaluation.count)} samples\n{found.statistics}")
+    silent = {name: int((layer.spikes == 0).sum()) for name, layer in found.statistics.layers.items()}
+    print("neurons that never fired: " + ", ".join(f"{name} {count}" for name, count in silent.items()))
     return 0
+
+
+def _class_table(confusion: Tensor) -> str:
+    lines = ["class  samples   right  precision"]
+    taken = confusion.sum(0).tolist()
+    for label, row in enumerate(confusion.tolist()):
+        right = f"{row[label] / sum(row):.1%}" if sum(row) else "-"
+        precision = f"{row[label] / taken[label]:.1%}" if taken[label] else "-"
+        lines.append(f"{label:>5}  {sum(row):>7}  {right:>6}  {precision:>9}")
+    return "\n".join(lines)
+
+
+def _confusion_table(confusion: Tensor) -> str:
+    width = max(5, len(str(int(confusion.max()))) + 1)
+    header = " " * 5 + "".join(f"{label:>{width}}" for label in range(len(confusion)))
+    rows = [f"{label:>5}" + "".join(f"{n:>{width}}" for n in row) for label, row in enumerate(confusion.tolist())]
+    return "\n".join([header, *rows])
 
 
 def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if text in ("0", "0.0") else _positive(text)
 
 
 def _positive(text: str) -> float:

@@ -1,9 +1,17 @@
-"""Batches of a data set."""
+"""Batches of a data set, in an order that can be gone on with from any place."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, TensorDataset
+from torch.utils.data import Dataset, SequentialSampler, Subset, TensorDataset, default_collate
+from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.sampler import BatchSampler, RandomSampler
+
+from snntorch_brp.randomness import set_worker_state, worker_state
 
 
 def batches(
@@ -11,29 +19,92 @@ def batches(
     batch_size: int,
     *,
     shuffle: bool = False,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
     generator: torch.Generator | None = None,
-) -> DataLoader:
+) -> StatefulDataLoader:
     """A loader of ``(x, labels)`` batches; the last one may be smaller, and is kept.
 
-    A set of tensors is indexed once a batch, not once a sample, which takes a small fraction of the time.
+    A set of tensors is indexed once a batch, not once a sample, which takes a small fraction of the time. The loader
+    knows its place: its ``state_dict()`` brings a new one to the same sample, worker processes included.
 
     Args:
         dataset: Any map-style data set.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch, of all processes together.
         shuffle: Draw a new order every epoch.
-        generator: Source of the orders.
+        workers: Processes that read ahead; 0 reads in this one.
+        rank: Number of this process; it gets its own part of every batch.
+        world_size: Number of processes that share the batches. Where a last batch has fewer samples than there are
+            processes, those without one get None.
+        generator: Source of the orders, the same on every rank; seeded from torch's own when None.
 
     Raises:
-        ValueError: If the data set is empty or ``batch_size`` is not positive.
+        ValueError: If the data set is empty, or a number is out of range.
     """
     if not len(dataset):  # type: ignore[arg-type]
         raise ValueError("the data set is empty")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not isinstance(dataset, TensorDataset):
-        return DataLoader(dataset, batch_size, shuffle=shuffle, generator=generator)
-    order = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
-    return DataLoader(dataset, sampler=BatchSampler(order, batch_size, drop_last=False), batch_size=None)
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank must lie in 0..{world_size - 1} (world_size={world_size}), got {rank}")
+    if generator is None:
+        generator = torch.Generator()
+        if shuffle:
+            generator.manual_seed(int(torch.randint(2**62, ())))
+    if workers < 0:
+        raise ValueError(f"workers must not be negative, got {workers}")
+    order = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # a call of torchdata's, of no consequence
+        return StatefulDataLoader(
+            _Parts(dataset, rank, world_size),
+            batch_size=None,
+            sampler=BatchSampler(order, batch_size, drop_last=False),
+            num_workers=workers,
+            generator=generator,
+        )
+
+
+class _Parts(Dataset):
+    """A data set that is asked for a batch, and gives one process's part of it."""
+
+    def __init__(self, dataset: Dataset, rank: int, world_size: int) -> None:
+        self.dataset, self.rank, self.world_size = dataset, rank, world_size
+
+    def __getitem__(self, batch: Sequence[int]) -> Any:
+        part = part_of(len(batch), self.rank, self.world_size)
+        rows = list(batch[part])
+        if not rows:
+            return None
+        if isinstance(self.dataset, TensorDataset):
+            return self.dataset[rows]
+        return default_collate([self.dataset[row] for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of a worker: its random numbers, from which a sample may be changed at random."""
+        return worker_state()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with them."""
+        set_worker_state(state)
+
+
+def part_of(count: int, rank: int, world_size: int) -> slice:
+    """The rows of a batch of ``count`` samples that belong to one of ``world_size`` processes.
+
+    Parts follow each other, do not overlap, and differ by at most one sample.
+
+    Example:
+        >>> [part_of(5, rank, 3) for rank in range(3)]
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    least, more = divmod(count, world_size)
+    start = rank * least + min(rank, more)
+    return slice(start, start + least + (rank < more))
 
 
 def head(dataset: Dataset, count: int | None) -> Dataset:

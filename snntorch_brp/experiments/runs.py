@@ -1,167 +1,184 @@
-"""A training run as a folder: settings, metrics, the model and figures."""
+"""A training run as a folder: settings, metrics, checkpoints, the model and figures."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
-from torch.utils.data import Dataset
 
-from snntorch_brp import plots
+from snntorch_brp import distributed
+from snntorch_brp.analysis import Statistics, analyse
+from snntorch_brp.callbacks import Callback, EarlyStopping, MetricsFile
+from snntorch_brp.checkpoint import Checkpoints
 from snntorch_brp.data.loader import batches, head
+from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, RunConfig, resolve_device
+from snntorch_brp.experiments.run_figures import RunFigures
 from snntorch_brp.experiments.task import Sets, Task
 from snntorch_brp.experiments.tasks import TASKS
+from snntorch_brp.files import write_whole
 from snntorch_brp.models import network
-from snntorch_brp.propagation import (
-    BRP,
-    Backprop,
-    ErrorProjection,
-    OutputOnly,
-    Propagation,
-    RewardPrediction,
-    SignProjection,
-)
-from snntorch_brp.trainer import BRPTrainer, Callback, EpochResult, Evaluation
-from snntorch_brp.unroll import observe, unroll
+from snntorch_brp.trainer import BRPTrainer, Evaluation
 
-PROPAGATIONS: dict[str, Callable[[], Propagation]] = {
-    "brp": BRP,
-    "reward-prediction": RewardPrediction,
-    "error": ErrorProjection,
-    "sign": SignProjection,
-    "backprop": Backprop,
-    "output-only": OutputOnly,
-}
-SCHEDULES = ("constant", "cosine")
+__all__ = [
+    "PROPAGATIONS",
+    "SCHEDULES",
+    "TEST_BATCH",
+    "Keeping",
+    "RunConfig",
+    "build_trainer",
+    "evaluate_run",
+    "load_data",
+    "resolve_device",
+    "task_of",
+    "train_run",
+]
+
 TEST_BATCH = 250
+ANALYSED = 1000  # samples that the activity of a tested network is counted on
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """All settings of a run; what ``config.json`` holds.
+class Keeping:
+    """What is kept of a run, and what it goes on from; nothing here changes its results.
 
     Attributes:
-        task: Name in the table of tasks.
-        data: Folder of the data set, where it needs one.
-        model: The network, in the paper's notation.
-        propagation: Name of the rule.
-        steps: Time steps T.
-        alpha: α of eq. 3.
-        epochs: Passes over the training set.
-        lr: Learning rate of Adam, at the start.
-        schedule: "constant", or "cosine" down to 0 over the run.
-        batch_size: Samples in a batch.
-        seed: Seeds weights, feedback, order and encoding.
-        device: "cpu" or "cuda".
-        engine: How the layers are run: "auto", "attach" or "fused".
-        limit_train: Train on the first so many samples only.
-        limit_test: Test on the first so many samples only.
-        options: What was chosen of the task's own options.
+        resume: Go on from the newest checkpoint of the folder, if there is one.
+        checkpoint_every: Steps between checkpoints; None for one an epoch.
+        keep: How many of the last checkpoints to keep.
+        workers: Processes that read data ahead.
+        tensorboard: Write TensorBoard's files too.
     """
 
-    task: str
-    data: str | None
-    model: str
-    propagation: str
-    steps: int
-    alpha: float
-    epochs: int
-    lr: float
-    schedule: str
-    batch_size: int
-    seed: int
-    device: str
-    engine: str = "auto"
-    limit_train: int | None = None
-    limit_test: int | None = None
-    options: dict[str, str | None] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, folder: Path) -> RunConfig:
-        """The settings of a run folder.
-
-        Raises:
-            FileNotFoundError: If the folder holds no run.
-            ValueError: If its ``config.json`` is not one of ours.
-        """
-        path = folder / "config.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
-        try:
-            return cls(**json.loads(path.read_text()))
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ValueError(f"{path} is damaged or of another version: {error}") from None
+    resume: bool = False
+    checkpoint_every: int | None = None
+    keep: int = 3
+    workers: int = 0
+    tensorboard: bool = False
 
 
-def train_run(config: RunConfig, folder: Path, *, progress: bool = True) -> Evaluation:
-    """Train as ``config`` says and fill a run folder.
+def train_run(config: RunConfig, folder: Path, *, keeping: Keeping | None = None, progress: bool = True) -> Evaluation:
+    """Train as ``config`` says and fill a run folder; under torchrun, together with the other processes.
 
-    The folder gets ``config.json``, ``metrics.jsonl`` (one line an epoch), ``model.pt`` (weights and feedback
-    matrices) and the figures ``learning_curve.png``, ``raster.png``, ``membrane.png`` and ``confusion.png``.
+    The folder gets ``config.json``, ``metrics.jsonl`` (one line an epoch), ``checkpoints/``, ``model.pt`` (weights
+    and feedback matrices) and the figures ``learning_curve.png``, ``raster.png``, ``membrane.png`` and
+    ``confusion.png``, refreshed during the run.
 
     Args:
         config: The settings.
         folder: The run folder, made where it does not exist.
-        progress: Show a progress bar.
+        keeping: What is kept, and whether to go on from it.
+        progress: Show progress bars, where there is a terminal.
 
     Returns:
         The result on the test set after the last epoch.
 
     Raises:
-        FileExistsError: If the folder holds a run already.
+        FileExistsError: If the folder holds a run already, and it is not to be resumed.
         ValueError: If a setting or the data does not fit.
+        KeyboardInterrupt: If training was stopped by Ctrl-C or SIGTERM; a checkpoint is there then.
     """
-    if (folder / "config.json").exists():
-        raise FileExistsError(f"{folder} holds a run already: name another folder with --out")
-    torch.manual_seed(config.seed)
-    trainer = build_trainer(config)
-    train, test, split, encoder = load_data(config)
-    trainer.encoder = encoder or trainer.encoder
-    if config.schedule == "cosine":
-        steps = config.epochs * -(-len(train) // config.batch_size)  # type: ignore[arg-type]
-        trainer.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer, steps)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
-    results = trainer.fit(
-        batches(train, config.batch_size, shuffle=True),
-        epochs=config.epochs,
-        validation=batches(test, TEST_BATCH),
-        callbacks=[_MetricsFile(folder / "metrics.jsonl")],
-        progress=progress,
-    )
-    torch.save(
-        {"network": trainer.net.state_dict(), "feedback": trainer.attached.feedback.state_dict()}, folder / "model.pt"
-    )
+    keeping = keeping or Keeping()
+    with distributed.process_group(config.device) as device:
+        _start_folder(config, folder, resume=keeping.resume or distributed.restarted())
+        torch.manual_seed(config.seed)
+        trainer = build_trainer(config, device)
+        sets = load_data(config)
+        trainer.encoder = sets.encoder or trainer.encoder
+        steps = config.epochs * -(-len(sets.train) // config.batch_size)  # type: ignore[arg-type]
+        trainer.scheduler = SCHEDULES[config.schedule](trainer.optimizer, steps)
+        load = partial(batches, workers=keeping.workers, rank=distributed.rank(), world_size=distributed.world_size())
+        checkpoints = Checkpoints(
+            folder / "checkpoints", every=keeping.checkpoint_every, keep=keeping.keep, about=asdict(config)
+        )
+        checkpoints.resume(trainer, device=device)
+        results = trainer.fit(
+            load(sets.train, config.batch_size, shuffle=True),
+            epochs=config.epochs,
+            validation=load(sets.test, TEST_BATCH),
+            callbacks=_callbacks(config, folder, keeping, sets, checkpoints),
+            progress=progress,
+        )
+        if distributed.rank() == 0:
+            _write_model(trainer, folder / "model.pt")
     evaluation = results[-1].validation
     assert evaluation is not None
-    evaluation = replace(evaluation, split=split)
-    _draw(config, folder, trainer, results, test)
-    return evaluation
+    return replace(evaluation, split=sets.split)
 
 
-def evaluate_run(folder: Path, *, data: str | None = None, limit_test: int | None = None) -> Evaluation:
+def _start_folder(config: RunConfig, folder: Path, *, resume: bool) -> None:
+    """Make the folder, or see that it holds this run."""
+    if distributed.rank() != 0:
+        return
+    path = folder / "config.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, (json.dumps(asdict(config), indent=2) + "\n").encode())
+    elif resume:
+        config.check_same(RunConfig.read(folder))
+    else:
+        raise FileExistsError(f"{folder} holds a run already: go on with --resume, or name another with --out")
+
+
+def _callbacks(
+    config: RunConfig, folder: Path, keeping: Keeping, sets: Sets, checkpoints: Checkpoints
+) -> list[Callback]:
+    stopping = [] if config.patience is None else [EarlyStopping(config.patience)]
+    if distributed.rank() != 0:  # one process writes
+        return [*stopping]
+    title = f"{config.task}, {config.model}, {config.propagation}"
+    figures = RunFigures(folder, sets.test, title=title, seed=config.seed)
+    return [*stopping, MetricsFile(folder / "metrics.jsonl"), figures, checkpoints]
+
+
+def _write_model(trainer: BRPTrainer, path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"network": trainer.net.state_dict(), "feedback": trainer.attached.feedback.state_dict()}, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """How the model of a run does.
+
+    Attributes:
+        evaluation: Loss and confusion over all samples.
+        statistics: What its layers did on the first ``ANALYSED`` samples.
+    """
+
+    evaluation: Evaluation
+    statistics: Statistics
+
+
+def evaluate_run(
+    folder: Path, *, data: str | None = None, limit_test: int | None = None, training_set: bool = False
+) -> RunEvaluation:
     """Test the model of a run folder.
 
     Args:
         folder: The run folder.
         data: Folder of the data set, if it is not where it was.
         limit_test: Test on the first so many samples only; as in training when None.
+        training_set: Test on what it was trained on instead.
 
     Raises:
         FileNotFoundError: If the folder holds no run, or no model.
         ValueError: If the model does not fit the settings.
     """
     config = RunConfig.read(folder)
-    changes = {"data": data or config.data, "limit_test": limit_test or config.limit_test}
-    config = RunConfig(**{**asdict(config), **changes, "device": resolve_device("auto")})
+    config = replace(
+        config,
+        data=data or config.data,
+        limit_test=limit_test or config.limit_test,
+        device=resolve_device("auto"),
+    )
     trainer = build_trainer(config)
     path = folder / "model.pt"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no model.pt: did its training end?")
+        raise FileNotFoundError(f"{folder} has no model.pt: did its training end? Go on with train ... --resume")
     try:
         state = torch.load(path, map_location=config.device, weights_only=True)
         trainer.net.load_state_dict(state["network"])
@@ -169,20 +186,14 @@ def evaluate_run(folder: Path, *, data: str | None = None, limit_test: int | Non
         raise ValueError(f"{path} does not hold the model of this run: {error}") from error
     sets = load_data(config)
     trainer.encoder = sets.encoder or trainer.encoder
-    return replace(trainer.evaluate(batches(sets.test, TEST_BATCH)), split=sets.split)
-
-
-def resolve_device(name: str) -> str:
-    """The device meant by "auto", "cpu" or "cuda".
-
-    Raises:
-        ValueError: If there is no such device here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("there is no CUDA device here, or torch was installed without CUDA: use --device cpu")
-    return name
+    samples = head(sets.train, limit_test) if training_set else sets.test
+    evaluation = replace(trainer.evaluate(batches(samples, TEST_BATCH)), split=sets.split)
+    statistics: Statistics | None = None
+    for x, _ in batches(head(samples, ANALYSED), TEST_BATCH):
+        found = analyse(trainer.net, lambda x=x: trainer.predict(x))  # type: ignore[misc]
+        statistics = found if statistics is None else statistics + found
+    assert statistics is not None
+    return RunEvaluation(evaluation, statistics)
 
 
 def task_of(config: RunConfig) -> Task:
@@ -199,50 +210,23 @@ def load_data(config: RunConfig) -> Sets:
     return sets._replace(train=head(sets.train, config.limit_train), test=head(sets.test, config.limit_test))
 
 
-def build_trainer(config: RunConfig) -> BRPTrainer:
-    """The trainer of a run, its network freshly drawn from torch's generator."""
+def build_trainer(config: RunConfig, device: torch.device | None = None) -> BRPTrainer:
+    """The trainer of a run, its network freshly drawn from torch's generator; on ``config.device`` when None."""
     task = task_of(config)
-    net = network(config.model, task.input_shape).to(config.device)
+    net = network(config.model, task.input_shape).to(device or config.device)
+    if config.weight_decay:
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            net.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+    else:
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
     return BRPTrainer(
         net,
         num_classes=task.num_classes,
         propagation=PROPAGATIONS[config.propagation](),
-        optimizer=torch.optim.Adam(net.parameters(), lr=config.lr),
+        optimizer=optimizer,
+        clip_norm=config.clip_norm,
         encoder=task.encoder(config.steps, config.alpha),
         engine=config.engine,  # type: ignore[arg-type]
+        precision=config.precision,  # type: ignore[arg-type]
     )
-
-
-class _MetricsFile(Callback):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(result.row()) + "\n")
-
-
-def _draw(config: RunConfig, folder: Path, trainer: BRPTrainer, results: list[EpochResult], test: Dataset) -> None:
-    title = f"{config.task}, {config.model}, {config.propagation}"
-    x, labels = next(iter(batches(test, 1)))
-    assert trainer.encoder is not None
-    spikes = trainer.encoder(x.to(trainer.device))
-    activity = observe(trainer.net, lambda: unroll(trainer.net, spikes))
-    evaluation = results[-1].validation
-    assert evaluation is not None
-    sample = f"{title}: test sample 0, class {int(labels[0])}"
-    hidden = list(activity)[-2]
-    figures = {
-        "learning_curve": plots.learning_curve([result.row() for result in results], title=title),
-        "raster": plots.spike_raster(activity, inputs=spikes, title=sample),
-        "membrane": plots.membrane_traces(
-            activity[hidden],
-            threshold=float(trainer.net.get_submodule(hidden).threshold),  # type: ignore[arg-type]
-            generator=torch.Generator().manual_seed(config.seed),
-            title=f"{sample}, layer {hidden}",
-        ),
-        "confusion": plots.confusion_matrix(evaluation.confusion, title=title),
-    }
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=120)
-        plt.close(figure)

@@ -94,6 +94,7 @@ class FusedEngine:
         self.reduction = reduction
         self.chunk = chunk
         self.parts = {"float32": 3, "bfloat16": 1}[precision]
+        self.watch: Callable[[str, Tensor], None] | None = None  # is told a layer's name and rates, [b, *]
         self._key: object = None  # the input for which the numbers of neurons are known
         self._neurons: dict[str, int] = {}
 
@@ -195,6 +196,8 @@ class FusedEngine:
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             membrane, rate = fire(current, dynamics_of(layer.neuron, current), spikes[:, rows], pool)
             _check_finite(membrane, layer)
+            if self.watch is not None:
+                self.watch(layer.name, rate)
             chunk = Chunk(rows, membrane, passed, rate, held)
             if learn is not None:
                 self._learn(layer, chunk, learn, None)

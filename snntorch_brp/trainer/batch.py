@@ -1,0 +1,55 @@
+"""What a batch must be before anything is done with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snntorch_brp.encoding import check_labels
+
+
+def checked(
+    x: Tensor, labels: Tensor, *, num_classes: int, device: torch.device, encoded: bool
+) -> tuple[Tensor, Tensor]:
+    """A batch on the device, the labels as int64.
+
+    Args:
+        x: The samples: for an encoder ``[B, *]``, or, ``encoded``, spikes ``[T, B, *]``.
+        labels: Class numbers, integers ``[B]``.
+        num_classes: Number of classes K.
+        device: Where to bring both.
+        encoded: Whether ``x`` is spikes already.
+
+    Raises:
+        ValueError: If the batch does not fit; the message says why.
+    """
+    check_labels(labels, num_classes)
+    x = on_device(x, device)
+    B, at = len(labels), 1 if encoded else 0
+    if x.dim() <= at or x.shape[at] != B:
+        wanted, cure = (
+            (f"time first, [T, B={B}, ...]", "encoder=RateEncoder(steps=20) for images, or x.transpose(0, 1)")
+            if encoded
+            else (f"[B={B}, ...]", "as many samples as labels")
+        )
+        raise ValueError(f"x must be {wanted}, got shape {tuple(x.shape)}: give {cure}")
+    return x, labels.to(device).long()
+
+
+def on_device(x: Tensor, device: torch.device) -> Tensor:
+    """Samples on the device.
+
+    Raises:
+        ValueError: If they are no dense tensor, are empty, or hold NaN or inf.
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"x must be a tensor, got {type(x).__name__}: use torch.as_tensor(x)")
+    if x.layout is not torch.strided or x.is_meta:
+        raise ValueError(f"x must be a dense tensor with values, got layout {x.layout} on {x.device}: use x.to_dense()")
+    if not x.numel():
+        raise ValueError(f"x is an empty batch, shape {tuple(x.shape)}")
+    x = x.to(device)
+    if not torch.isfinite(x).all():
+        bad = int((~torch.isfinite(x)).sum())
+        raise ValueError(f"x holds {bad} values that are NaN or inf, of {x.numel()}: clean the data")
+    return x
