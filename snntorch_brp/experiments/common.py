@@ -9,7 +9,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -286,7 +286,7 @@ def machine(device: str) -> str:
 
 def _name(config: RunConfig, probe: Probe | None) -> str:
     """A file name that tells the run, with a hash of all that its numbers depend on."""
-    values = asdict(replace(config, data=None))
+    values = {**config.key(), "data": None}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     layout = f"-{config.options['layout']}" if "layout" in config.options else ""
     measured = f"-{probe.name}" if probe is not None else ""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -100,13 +101,22 @@ class RunConfig:
         except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(f"{path} is damaged or of another version: {error}") from None
 
+    def key(self) -> dict[str, Any]:
+        """All that the results depend on; what was added later counts only where it is not at its default."""
+        values = asdict(self)
+        del values["data"]
+        return {name: value for name, value in values.items() if name not in _ADDED or value != _ADDED[name]}
+
     def check_same(self, other: RunConfig) -> None:
         """Raise a ValueError if another run's results would differ."""
         mine, theirs = asdict(self), asdict(other)
-        different = [key for key in mine if mine[key] != theirs[key] and key not in ("data", "device")]
+        different = [name for name in mine if mine[name] != theirs[name] and name not in ("data", "device")]
         if different:
-            changes = ", ".join(f"{key}={theirs[key]!r}, and not {mine[key]!r}" for key in different)
+            changes = ", ".join(f"{name}={theirs[name]!r}, and not {mine[name]!r}" for name in different)
             raise ValueError(f"the run to be resumed was started with {changes}: give the same options")
+
+
+_ADDED = {"precision": "float32", "clip_norm": None, "weight_decay": 0.0, "patience": None}
 
 
 def resolve_device(name: str) -> str:
