@@ -133,6 +133,20 @@ def test_any_reader_of_tonics_will_do(folder):
     np.testing.assert_array_equal(columns(recordings[-1].load()), columns(some_events(12)))
 
 
+def test_another_reader_is_not_answered_from_the_cache(folder, tmp_path):
+    def mirrored(path):
+        events = read_npy(Path(path)) if path.endswith(".npy") else read_bin(Path(path))
+        events["x"] = 15 - events["x"]
+        return events
+
+    (folder / "left" / "notes.txt").unlink()
+    cache = Cache(tmp_path / "cache")
+    for reader in (None, mirrored, None):
+        cached, _ = event_folder(folder, 5, sensor=(16, 16), reader=reader, cache=cache)
+        fresh, _ = event_folder(folder, 5, sensor=(16, 16), reader=reader)
+        assert torch.equal(cached.tensors[0], fresh.tensors[0])
+
+
 def test_raw_events_framed_on_the_device_are_the_same_spikes(folder):
     recordings, _ = find_event_folder(folder)
     _, packed, _ = load_frames(recordings, FRAMES)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
+VERSION = 1  # of what entries mean: one more makes all older ones unknown
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Cache:
         Raises:
             OSError: If the recording cannot be read.
         """
-        key = hashlib.sha256((content_digest(source) + json.dumps(settings, sort_keys=True)).encode())
-        name = key.hexdigest()
+        key = json.dumps([VERSION, content_digest(source), settings], sort_keys=True)
+        name = hashlib.sha256(key.encode()).hexdigest()
         entry = self.folder / name[:2] / f"{name}.npy"
         try:
             return np.asarray(np.load(entry, allow_pickle=False))

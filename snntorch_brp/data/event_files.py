@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ READERS: dict[str, Reader] = {
 
 def with_reader(reader: Reader) -> Callable[[Path], Events]:
     """Make any of tonic's readers return events in our layout (most return the sensor's shape as well)."""
-    return lambda path: _through(reader, path)
+    return partial(_through, reader)
 
 
 def as_events(x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], t: NDArray[Any]) -> Events:

@@ -148,7 +148,8 @@ def load_frames(
     def decode(recording: Recording) -> NDArray[Any]:
         if cache is None:
             return frames(recording.load())
-        return cache.get(recording.path, asdict(frames), lambda: frames(recording.load()))
+        settings = {"decoder": recording.decoder, **asdict(frames)}
+        return cache.get(recording.path, settings, lambda: frames(recording.load()))
 
     good, arrays, bad = read_all(progress(recordings), decode, on_bad=on_bad)
     return good, torch.from_numpy(np.stack(arrays)), bad

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -41,6 +42,17 @@ class Recording:
     split: str = ""
     speaker: str = ""
     problem: str = ""
+
+    @property
+    def decoder(self) -> str:
+        """The name of what decodes it; together with the file's content it tells what is decoded."""
+        return _name(self.load)
+
+
+def _name(function: object) -> str:
+    if isinstance(function, partial):
+        return " ".join(filter(None, map(_name, (function.func, *function.args))))
+    return f"{function.__module__}.{function.__qualname__}" if hasattr(function, "__qualname__") else ""
 
 
 def use(recording: Recording, decode: Callable[[Recording], R]) -> R:

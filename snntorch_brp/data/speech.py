@@ -97,7 +97,7 @@ def load_energies(
     def decode(recording: Recording) -> np.ndarray:
         if cache is None:
             return compute(recording)
-        return cache.get(recording.path, asdict(bank), lambda: compute(recording))
+        return cache.get(recording.path, {"decoder": recording.decoder, **asdict(bank)}, lambda: compute(recording))
 
     good, arrays, bad = read_all(progress(recordings), decode, on_bad=on_bad)
     return good, torch.from_numpy(np.stack(arrays)), bad
