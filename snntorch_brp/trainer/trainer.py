@@ -121,7 +121,7 @@ class BRPTrainer:
         )
         self.progress = Progress()
         self.stopped: str | None = None
-        self._loader: Batches = ()
+        self._loader: Batches | None = None  # of the running fit
         self._restored: Mapping[str, Any] | None = None  # where the next fit goes on
         self._share_state()
 
@@ -180,7 +180,9 @@ class BRPTrainer:
         if self.scheduler is not None:
             self.scheduler.step()
         check_weights(self.net)
-        return StepResult(loss, round(correct), share.count), stop > 0
+        result = StepResult(loss, round(correct), share.count)
+        self.progress.add(result)
+        return result, stop > 0
 
     def _shared(self, batch: Any) -> tuple[tuple[Tensor, Tensor] | None, Share]:
         """A batch, checked and on the device, and which part it is of all processes' batch."""
@@ -274,20 +276,16 @@ class BRPTrainer:
         now = self.progress
         start = time.perf_counter() - now.seconds
         watch.start()
-        bar = tqdm(
-            desc=f"epoch {now.epoch}", total=_length(self._loader), initial=now.batches, disable=hidden, leave=False
-        )
-        with bar:
+        total = _length(self._loader)
+        with tqdm(desc=f"epoch {now.epoch}", total=total, initial=now.batches, disable=hidden, leave=False) as bar:
             while True:
                 with self._saying_where(), watch.watching():
                     result, stop = self._step(next(batches, None), interrupt)
                 if result is None:
                     break
-                now.add(result)
                 now.seconds = time.perf_counter() - start
-                bar.set_postfix(
-                    loss=f"{now.loss / now.count:.4f}", accuracy=f"{now.correct / now.count:.1%}", refresh=False
-                )
+                loss, accuracy = now.loss / now.count, now.correct / now.count
+                bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.1%}", refresh=False)
                 bar.update()
                 for callback in callbacks:
                     callback.on_step_end(self, result)
@@ -328,7 +326,7 @@ class BRPTrainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "progress": self.progress.state_dict(),
-            "order": order_state(self._loader, within=self.progress.batches > 0),
+            "order": order_state(self._loader or (), within=self._loader is not None and self.progress.batches > 0),
             "random": random_state(*self._random_sources),
         }
 
@@ -414,5 +412,5 @@ class BRPTrainer:
             reset_state(self.net)
 
 
-def _length(loader: Batches) -> int | None:
+def _length(loader: Batches | None) -> int | None:
     return len(loader) if isinstance(loader, Sized) else None
