@@ -27,12 +27,13 @@ from snntorch_brp.unroll import unroll
 
 Step = Callable[[Tensor, Tensor], object]
 
-NETS: dict[str, tuple[Callable[..., nn.Sequential], tuple[int, ...]]] = {
-    "mnist": (mnist_net, (1, 28, 28)),
-    "cifar10": (cifar10_net, (3, 32, 32)),
-    "tidigits": (tidigits_net, (1, 30)),
-    "dvsgesture": (dvsgesture_net, (1, 32, 32)),
-    "small": (functools.partial(mlp, [20, 30, 10]), (20,)),
+# Network, shape of a sample, and share of inputs that are spikes: about the mean intensity of the data.
+NETS: dict[str, tuple[Callable[..., nn.Sequential], tuple[int, ...], float]] = {
+    "mnist": (mnist_net, (1, 28, 28), 0.13),
+    "cifar10": (cifar10_net, (3, 32, 32), 0.47),
+    "tidigits": (tidigits_net, (1, 30), 0.4),
+    "dvsgesture": (dvsgesture_net, (1, 32, 32), 0.05),
+    "small": (functools.partial(mlp, [20, 30, 10]), (20,), 0.3),
 }
 RULES = {
     "BRP": BRP,
@@ -59,10 +60,11 @@ class Setting:
         return NETS[self.net][0](**kw)
 
     def data(self) -> tuple[Tensor, Tensor]:
-        """Random spikes, 13 % of them, as many as MNIST has bright pixels."""
-        shape = (784,) if self.depth else NETS[self.net][1]
+        """Random spikes and labels."""
+        _, shape, density = NETS[self.net]
+        shape = (784,) if self.depth else shape
         generator = torch.Generator().manual_seed(0)
-        x = torch.rand(self.steps, self.batch, *shape, generator=generator) < 0.13
+        x = torch.rand(self.steps, self.batch, *shape, generator=generator) < density
         return x.float(), torch.arange(self.batch) % 10
 
 

@@ -55,6 +55,7 @@ class Contender:
     process: subprocess.Popen[str]
     seconds: list[float] = field(default_factory=list)
     megabytes: float = 0.0
+    weights: float = 0.0  # MB of float32 weights, their gradients and Adam's two averages
 
     def turn(self, word: str) -> dict[str, float]:
         assert self.process.stdin is not None
@@ -82,7 +83,8 @@ def measure(setting: dict[str, object], names: Sequence[str], rounds: int, threa
             for contender in contenders:
                 contender.seconds.append(contender.turn("step")["seconds"])
         for contender in contenders:
-            contender.megabytes = contender.turn("memory")["megabytes"]
+            memory = contender.turn("memory")
+            contender.megabytes, contender.weights = memory["megabytes"], memory["weights"]
     finally:
         for contender in contenders:
             contender.process.kill()
@@ -101,7 +103,8 @@ def work(name: str, setting: dict[str, object], clock: Callable[[], float]) -> N
     x, labels = what.data()
     for word in sys.stdin:
         if word.startswith("memory"):
-            answer = {"megabytes": _memory("VmHWM") - before}
+            weights = sum(p.numel() for p in what.network().parameters())
+            answer = {"megabytes": _memory("VmHWM") - before, "weights": 16e-6 * weights}
         else:
             for _ in range(2 if word.startswith("warm") else 0):
                 step(x, labels)
@@ -132,6 +135,7 @@ def rows_of(setting: dict[str, object], contenders: Sequence[Contender]) -> list
             "ms": round(1e3 * statistics.median(contender.seconds), 2),
             "times_faster": round(_ratio(fastest, contender), 2),
             "MB": round(contender.megabytes, 1),
+            "MB_beyond_weights": round(contender.megabytes - contender.weights, 1),
             "memory_share": round(contender.megabytes / least, 3) if least else None,
         }
         for contender in contenders
@@ -143,8 +147,10 @@ def _ratio(one: Contender, other: Contender) -> float:
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:
-    lines = ["| setting | contender | ms a step | times the fastest peer | MB above baseline | of the least peer's |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
+    lines = [
+        "| setting | contender | ms a step | times the fastest peer | MB above baseline | beyond weights and Adam | of the least peer's |"
+    ]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     return "\n".join(lines + ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows])
 
 
