@@ -14,6 +14,7 @@ from snntorch import surrogate
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused import FusedEngine, build, kernels, products, synapse
 from snntorch_brp.fused.dynamics import Dynamics
+from snntorch_brp.fused.fire import compiled
 from snntorch_brp.fused.scan import adjoint, scan
 from snntorch_brp.models import mlp
 from snntorch_brp.propagation import BRP
@@ -108,6 +109,17 @@ def test_products_of_spikes_are_float32_products():
     torch.testing.assert_close(products.weight_gradient(a, z, None, parts=3), gradient - 1, rtol=0, atol=1e-5)
     rough = products.linear(z, weight, bias, parts=1)
     torch.testing.assert_close(rough, z.float() @ weight.bfloat16().float().T + bias, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("tau_ref", [1, 2])
+def test_the_definition_can_be_compiled_for_a_gpu(tau_ref):
+    # aot_eager traces all that Inductor would make a kernel of, and leaves out only the kernel
+    neuron = Dynamics(torch.tensor(0.5), torch.tensor(0.3), boxcar(), tau_ref=tau_ref)
+    current, delta = torch.randn(3, 2, 10), torch.randn(1, 2, 10)
+    membrane = compiled(scan, backend="aot_eager", fullgraph=True)(current, neuron)
+    torch.testing.assert_close(membrane, scan(current, neuron), rtol=0, atol=0)
+    a = compiled(adjoint, backend="aot_eager", fullgraph=True)(membrane, neuron, grad_spikes=delta)
+    torch.testing.assert_close(a, adjoint(membrane, neuron, grad_spikes=delta), rtol=0, atol=0)
 
 
 def test_without_a_compiler_plain_torch_runs_and_the_log_says_so(monkeypatch, caplog):

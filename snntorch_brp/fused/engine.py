@@ -144,8 +144,11 @@ class FusedEngine:
         y = spikes.mean(0)
         grad_x = self._backward(output, last, grad_spikes=grad_spikes)
         if not self.propagation.local:
-            for layer, (chunk,) in zip(reversed(hidden), reversed(kept), strict=True):
-                grad_x = self._backward(layer, chunk, grad_spikes=grad_x)
+            for layer, chunks in zip(reversed(hidden), reversed(kept), strict=True):
+                grad_y = grad_x
+                assert grad_y is not None
+                for chunk in chunks:  # of which only the first layer, whose input wants no gradient, has several
+                    grad_x = self._backward(layer, chunk, grad_spikes=grad_y[:, chunk.rows])
         elif not at_once:
             for layer, chunks in zip(hidden, kept, strict=True):
                 for chunk in chunks:
@@ -184,12 +187,13 @@ class FusedEngine:
         Each chunk learns at once from the label ``learn``, or is kept for later.
         """
         kept, spikes = [], None
-        through = keep and not self.propagation.local
+        autograd = keep and not self.propagation.local  # true backpropagation goes through what is between neurons
+        through = autograd and layer is not self.layers[0]
         for rows in self._rows(layer, x, whole=through or following is None):
             current, passed = layer.synapse.forward(x[:, rows], through=through, parts=self.parts)
             held = current.clone() if "current" in self.consolidation.keeps else None
             pool, dtype = (1, 1), current.dtype
-            if following is not None and not through:
+            if following is not None and not autograd:
                 pool, dtype = following.synapse.intake(dtype, self.parts)
             if spikes is None:
                 spikes = current.new_empty(x.shape[1], len(x), *_pooled(current.shape[2:], pool), dtype=dtype)
@@ -209,7 +213,7 @@ class FusedEngine:
     def _entering(self, x: Tensor) -> Tensor:
         """The input in the dtype that the first layer takes, where nothing is lost."""
         _, dtype = self.layers[0].synapse.intake(x.dtype, self.parts)
-        if dtype is x.dtype or not self.propagation.local:
+        if dtype is not torch.bfloat16:
             return x
         rounded = x.to(dtype)
         return rounded if self.parts == 1 or torch.equal(rounded.to(x.dtype), x) else x

@@ -1,9 +1,17 @@
-"""A layer's neurons over all steps, forward and back, by the best means there is."""
+"""A layer's neurons over all steps, forward and back, by the best means there is.
+
+On the CPU that is the C++ kernel, on CUDA what torch.compile makes of the definition (Triton kernels), and plain torch
+where there is neither a compiler nor Triton.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,7 +34,7 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
     """
     if can_run(current, neuron):
         return current, scan_(current, neuron, spikes, pool)
-    membrane = scan(current, neuron)
+    membrane = _best(scan, current)(current, neuron)
     fired = (membrane > neuron.threshold).to(membrane.dtype)
     pooled = fired if max(pool) == 1 else F.avg_pool2d(fired.flatten(0, 1), tuple(pool)).unflatten(0, fired.shape[:2])
     spikes.copy_(pooled)
@@ -37,5 +45,16 @@ def fire_back(
     membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
     """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the membranes may be overwritten."""
-    way = adjoint_ if can_run(membrane, neuron) else adjoint
+    way = adjoint_ if can_run(membrane, neuron) else _best(adjoint, membrane)
     return way(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+
+
+def _best(function: Callable[..., Tensor], x: Tensor) -> Callable[..., Tensor]:
+    on_triton = x.device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return compiled(function) if on_triton else function
+
+
+@functools.cache
+def compiled(function: Callable[..., Tensor], **options: Any) -> Callable[..., Tensor]:
+    """:func:`scan` or :func:`adjoint` through torch.compile: the loop over T becomes one kernel."""
+    return torch.compile(function, **options)

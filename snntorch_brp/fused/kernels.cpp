@@ -321,7 +321,9 @@ extern "C" void convolve_gradient_float32(const float* images, const Conv* conv,
 
 SCAN(scan_float32, float, float)
 SCAN(scan_float32_to_bfloat16, float, bf16)
+SCAN(scan_float32_to_uint8, float, uint8_t)
 SCAN(scan_float64, double, double)
+SCAN(scan_float64_to_uint8, double, uint8_t)
 ADJOINT(adjoint_float32, float)
 ADJOINT(adjoint_float64, double)
 

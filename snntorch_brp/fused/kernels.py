@@ -13,7 +13,7 @@ from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.surrogate import Boxcar
 
 _RESETS = {"forget": 0, "subtract": 1, "none": 2}
-_NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+_NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.uint8: "uint8"}
 
 
 class _Neuron(ctypes.Structure):
@@ -62,8 +62,8 @@ def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]
     Args:
         current: Input currents, ``[T, B, *]``; each sample's step contiguous, or with channels last.
         neuron: The layer's constants.
-        spikes: Where spikes go, ``[T, B, *]``, averaged over windows of ``pool``; in the dtype of ``current``, or in
-            bfloat16 for float32.
+        spikes: Where spikes go, ``[T, B, *]``, averaged over windows of ``pool``; in the dtype of ``current``, in
+            bfloat16 for float32, or in uint8 where nothing is pooled.
         pool: Height and width of the pooling, (1, 1) for none.
 
     Returns:

@@ -50,6 +50,8 @@ class Synapse:
     def intake(self, dtype: torch.dtype, parts: int) -> tuple[tuple[int, int], torch.dtype]:
         """How the spikes are best handed over: already pooled over which window, and in which dtype.
 
+        In bfloat16 for the matrix units; else in one byte each, unless pooling makes fractions of them.
+
         Args:
             dtype: The network's.
             parts: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.products`.
@@ -63,7 +65,9 @@ class Synapse:
             and all(isinstance(module, nn.Flatten | nn.Identity) for module in self._before)
             and matrix_units_available()
         )
-        return self.pool, torch.bfloat16 if exact and matrix_units else dtype
+        if exact and matrix_units:
+            return self.pool, torch.bfloat16
+        return self.pool, torch.uint8 if self.by_hand and self.pool == (1, 1) else dtype
 
     @property
     def learns(self) -> bool:
@@ -86,7 +90,7 @@ class Synapse:
         if self.by_hand and not through:
             with torch.no_grad():
                 z, (B, T) = _batched(x)
-                z = self._before(z)
+                z = self._before(z.to(next(self.last.parameters()).dtype) if z.dtype is torch.uint8 else z)
                 if z.dtype is torch.bfloat16:
                     assert isinstance(self.last, nn.Linear)
                     rows = linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts)
