@@ -36,7 +36,8 @@ def add_parser(subparsers: Any) -> None:
         parser = options.add_parser(name, help=title, description=title, formatter_class=formatter)
         parser.set_defaults(run=run, task=name)
         option = parser.add_argument
-        option("--feedback", default="symmetric", choices=("symmetric", "random"), help="path of the hidden error")
+        if name != "tca":  # one layer: nothing hidden
+            option("--feedback", default="symmetric", choices=("symmetric", "random"), help="path of the hidden error")
         option("--epochs", type=int, metavar="N", help="passes over the training set (default: the recipe's)")
         option("--seed", default=0, type=int, help="seed of weights, order of samples and trials")
         option("--raster", metavar="FILE", type=Path, help="draw the spike times of one sample into this file")
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     runner = {"xor": _xor, "iris": _iris, "tca": _tca}.get(args.task, _images)
     started = time.perf_counter()
     net, spikes = runner(args)
-    print(f"{time.perf_counter() - started:.0f} s, feedback {args.feedback}")
+    print(f"{time.perf_counter() - started:.0f} s")
     if args.raster:
         spike_times(net, spikes, title=args.task).savefig(args.raster)
         print(f"spike times of one sample: {args.raster}")
@@ -71,7 +72,7 @@ def _xor(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
     for seed in range(args.seed, args.seed + args.seeds):
         net = _train(tasks.XOR, args, spikes, labels, seed=seed)
         solved += accuracy(net, spikes, labels) == 1
-    print(f"xor: {solved} of {args.seeds} seeds solved")
+    print(f"xor, {args.feedback} feedback: {solved} of {args.seeds} seeds solved")
     return net, spikes[1:2]
 
 
@@ -81,7 +82,8 @@ def _iris(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
     for n, (train, test) in enumerate(tasks.folds(labels, repeats=args.repeats, seed=args.seed)):
         net = _train(tasks.IRIS, args, spikes[train], labels[train], seed=args.seed + n, jitter=tasks.IRIS_JITTER)
         scores.append(100 * accuracy(net, spikes[test], labels[test]))
-    print(f"iris: {statistics.mean(scores):.1f} ± {statistics.stdev(scores):.1f} % over {len(scores)} folds")
+    mean, spread = statistics.mean(scores), statistics.stdev(scores)
+    print(f"iris, {args.feedback} feedback: {mean:.1f} ± {spread:.1f} % over {len(scores)} folds")
     return net, spikes[:1]
 
 
@@ -106,7 +108,7 @@ def _tca(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
     test = task.draw(args.test_trials, generator=generator)
     outcomes = int(train.totals.max()) + 1
     recipe = _recipe(replace(tasks.TCA, sizes=(*tasks.TCA.sizes, outcomes)), args)
-    net = recipe.network(feedback=args.feedback, generator=generator)
+    net = recipe.network(generator=generator)
     wanted = graded_times(train.totals, outcomes, width=tasks.TCA_WIDTH)
     for share in fit(net, train.events, train.totals, recipe.schedule, generator=generator, targets=wanted):
         last = share

@@ -45,7 +45,12 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _compile(function: Callable[..., None]) -> Callable[..., None]:
     if numba is None:
         return function
-    compiled: Callable[..., None] = numba.njit(error_model="numpy", cache=True, nogil=True)(function)
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    compiled: Callable[..., None]
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # nowhere to keep the compiled code: compile anew in each process
+        compiled = numba.njit(**options)(function)
     return compiled
 
 

@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.feedback import draw_feedback
+from snntorch_brp.feedback import Feedback
 from snntorch_brp.shifting.spikes import (
     SILENT,
     Events,
@@ -199,12 +199,10 @@ class ShiftingNetwork(nn.Module):
             ShiftingLayer(n_in, n_out, gain=g, generator=generator)
             for n_in, n_out, g in zip(sizes, sizes[1:], gains, strict=False)
         )
-        self.feedback = nn.ParameterList()
-        if feedback == "random":
-            self.feedback.extend(
-                nn.Parameter(draw_feedback(sizes[-1], (n,), generator=generator), requires_grad=False)
-                for n in sizes[1:-1]
-            )
+        self.feedback = Feedback(sizes[-1], generator=generator) if feedback == "random" else None
+        if self.feedback is not None:
+            for depth, n in enumerate(sizes[1:-1]):
+                self.feedback.matrix(f"layers.{depth}", (n,))  # drawn now, so that state_dict has it
 
     def forward(self, spikes: Tensor | Events) -> Tensor:
         """Output spike times, [B, K]."""
@@ -243,8 +241,11 @@ class ShiftingNetwork(nn.Module):
         for depth in reversed(range(len(trace))):
             layer, events, fired = trace[depth]
             sent = layer.learn(events, fired, delta, rule=self.rule, revive=self.revive)
-            if depth and self.feedback:
-                delta = output @ self.feedback[depth - 1]
-            elif depth:
-                delta = causal_error(handed_on[depth - 1], fired, sent, layer.weight)
+            if depth == 0:
+                break
+            times = handed_on[depth - 1]
+            if self.feedback is None:
+                delta = causal_error(times, fired, sent, layer.weight)
+            else:
+                delta = output @ self.feedback.matrix(f"layers.{depth - 1}", times.shape[1:], output)
         return z_out

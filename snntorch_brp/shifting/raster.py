@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from snntorch_brp.shifting.network import ShiftingNetwork
 from snntorch_brp.shifting.spikes import SILENT, Events, one_spike_each
@@ -36,6 +37,7 @@ def spike_times(net: ShiftingNetwork, spikes: Spikes, *, title: str = "") -> Fig
         fired = times < SILENT
         ax.scatter(times[fired].log(), index[fired], s=24 if neurons < 50 else 3, marker="|", color="black")
         ax.set(ylabel=name, ylim=(-0.5, neurons - 0.5))
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     times = rows[-1][2]
     if bool((times < SILENT).any()):
         answer = int(times.argmin())

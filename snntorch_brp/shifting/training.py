@@ -60,7 +60,7 @@ def fit(
         transform: Applied to the spike times of every mini-batch, for augmentation.
         targets: [N, K], target times to learn; those of the labels when None.
     """
-    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=schedule.lr, betas=(0.9, 0.9))
+    optimizer = torch.optim.Adam(net.parameters(), lr=schedule.lr, betas=(0.9, 0.9))
     decay = ExponentialLR(optimizer, schedule.decay)
     for _ in range(schedule.epochs):
         right = 0
