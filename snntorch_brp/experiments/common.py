@@ -13,7 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import matplotlib.pyplot as plt
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
 from snntorch_brp.data.loader import batches, head
@@ -242,11 +245,11 @@ class Lab:
 def told(runs: Sequence[Run]) -> Row:
     """What must stand beside every figure: data set, split, network, epochs, seeds, device."""
     first = runs[0]
-    limited = first.config["limit_train"] is not None
+    limited = ", limited by the budget" if first.config["limit_train"] is not None else ""
     return {
         "source": "measured",
         "data": first.label,
-        "split": f"{first.split}; {'at most ' if limited else ''}{first.train} train, {first.test} test",
+        "split": f"{first.split}; {first.train} train, {first.test} test{limited}",
         "network": first.config["model"],
         "T": first.config["steps"],
         "epochs": first.config["epochs"],
@@ -254,6 +257,34 @@ def told(runs: Sequence[Run]) -> Row:
         "seeds": len(runs),
         "device": first.machine,
     }
+
+
+def spent(runs: Sequence[Run]) -> str:
+    """The data set and what training was given, in short."""
+    first = runs[0]
+    return f"{first.label} ({first.train:,} training samples, {first.config['epochs']} epochs, T = {first.config['steps']})"
+
+
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel each, two in a row, and room below for a legend."""
+    columns = min(count, 2)
+    figure, axes = plt.subplots(
+        -(-count // columns), columns, figsize=(5.2 * columns, 3.7 * -(-count // columns) + 0.7), layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    for ax in axes.flat[:count]:
+        ax.grid(alpha=0.3)
+    return figure, list(axes.flat[:count])
+
+
+def band(ax: Axes, x: Sequence[float], stats: Sequence[tuple[float, float]], style: str = "-", **line: Any) -> None:
+    """A line of means and a band of one standard deviation around it."""
+    means = [mean for mean, _ in stats]
+    drawn = ax.plot(x, means, style, marker="o" if len(means) < 20 else None, ms=3, **line)
+    low, high = ([mean + sign * sd for mean, sd in stats] for sign in (-1, 1))
+    ax.fill_between(x, low, high, color=drawn[0].get_color(), alpha=0.15, linewidth=0)
 
 
 def published(data: str, **values: Any) -> Row:

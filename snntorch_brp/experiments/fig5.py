@@ -6,11 +6,24 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from snntorch_brp.analysis import AlignmentMonitor
 from snntorch_brp.data.loader import batches
-from snntorch_brp.experiments.common import COLORS, RULES, Lab, Probe, Row, Run, mean_and_spread, quote, told
+from snntorch_brp.experiments.common import (
+    COLORS,
+    RULES,
+    Lab,
+    Probe,
+    Row,
+    Run,
+    band,
+    mean_and_spread,
+    panels,
+    quote,
+    spent,
+    told,
+)
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import MNIST
 from snntorch_brp.experiments.task import Sets
@@ -48,26 +61,20 @@ def reproduce(lab: Lab) -> Result:
     (setting,) = lab.settings(MNIST)
     runs = {r: [lab.train(setting, r, seed, probe=AngleProbe) for seed in lab.seeds()] for r in COMPARED}
     hidden = list(runs["brp"][0].found[0]["angles"])[:-1]
-    figure, axes = plt.subplots(
-        1, len(hidden), figsize=(4.6 * len(hidden), 4), layout="constrained", squeeze=False, sharey=True
-    )
+    figure, axes = panels(len(hidden))
     rows: list[Row] = []
-    for ax, layer in zip(axes[0], hidden, strict=True):
+    for ax, layer in zip(axes, hidden, strict=True):
         for rule in COMPARED:
             measured = _rows(rule, layer, runs[rule])
             rows += measured
             shown = [row for row in measured if row["seeds seen"]]
-            epochs, means, spreads = ([row[key] for row in shown] for key in ("epoch", "angle", "sd"))
-            ax.plot(
-                epochs, means, color=COLORS[rule], marker="o" if len(epochs) < 20 else None, ms=3, label=RULES[rule]
-            )
-            low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
-            ax.fill_between(epochs, low, high, color=COLORS[rule], alpha=0.15, linewidth=0)
+            stats = [(row["angle"], row["sd"]) for row in shown]
+            band(ax, [row["epoch"] for row in shown], stats, color=COLORS[rule], label=RULES[rule])
         ax.axhline(90, color="gray", linestyle="--", linewidth=0.8)
         ax.set(title=f"layer {layer}", xlabel="epoch", ylabel="angle to the true gradient, degrees")
-        ax.grid(alpha=0.3)
-    axes[0, 0].legend()
-    figure.suptitle(setting.label)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(spent(runs["brp"]))
     verdict = [_verdict(layer, rows) for layer in hidden]
     notes = [
         f"Each rule trains a network of its own; on the same {SAMPLES} training samples its change of a layer's "

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from snntorch_brp.experiments.common import COLORS, RULES, Lab, Row, Run, mean_and_spread, published, quote, told
+from snntorch_brp.experiments.common import (
+    COLORS,
+    RULES,
+    Lab,
+    Row,
+    Run,
+    band,
+    mean_and_spread,
+    panels,
+    published,
+    quote,
+    spent,
+    told,
+)
 from snntorch_brp.experiments.published import FIG6
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, Setting
@@ -18,23 +30,24 @@ SLOTS = (MNIST, CIFAR10, TIDIGITS_1D, DVSGESTURE)
 def reproduce(lab: Lab) -> Result:
     """Train under every rule and seed on every task that there is data for."""
     settings = lab.settings(*SLOTS)
-    figure, axes = plt.subplots(1, len(settings), figsize=(4.6 * len(settings), 4), layout="constrained", squeeze=False)
+    figure, axes = panels(len(settings))
     rows: list[Row] = []
     verdict = []
-    for ax, setting in zip(axes[0], settings, strict=True):
+    for ax, setting in zip(axes, settings, strict=True):
         runs = {rule: [lab.train(setting, rule, seed) for seed in lab.seeds()] for rule in RULES}
         printed = FIG6[setting.slot.name.removesuffix(", 1-D")]
         for rule in RULES:
             rows += [_row(rule, epoch, runs[rule]) for epoch in range(len(runs[rule][0].epochs))]
-            _draw(ax, rule, runs[rule])
+            stats = [mean_and_spread(values) for values in zip(*(run.accuracies for run in runs[rule]), strict=True)]
+            band(ax, range(1, len(stats) + 1), stats, color=COLORS[rule], label=RULES[rule])
         for rule, value in printed.items():
             rows.append(published(setting.slot.name, rule=RULES[rule], accuracy=value))
             ax.axhline(value, color=COLORS[rule], linestyle=":", linewidth=1)
         verdict.append(_verdict(setting, runs, printed))
         ax.set(title=setting.label.replace(", in", ",\nin"), xlabel="epoch", ylabel="test accuracy, %")
-        ax.grid(alpha=0.3)
-    axes[0, 0].plot([], [], color="black", linestyle=":", linewidth=1, label="published, on the paper's data")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].plot([], [], color="black", linestyle=":", linewidth=1, label="published, on the paper's data")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     notes = [
         "Lines are means over the seeds, bands one standard deviation. RewardPrediction is this project's own rule; "
         "OutputOnly, whose hidden layers stay random, is what every rule must beat.",
@@ -48,14 +61,6 @@ def _row(rule: str, epoch: int, runs: Sequence[Run]) -> Row:
     return {**told(runs), "rule": RULES[rule], "epoch": epoch + 1, "accuracy": mean, "sd": spread}
 
 
-def _draw(ax: Axes, rule: str, runs: Sequence[Run]) -> None:
-    stats = [mean_and_spread(values) for values in zip(*(run.accuracies for run in runs), strict=True)]
-    epochs = range(1, len(stats) + 1)
-    means, low, high = zip(*((m, m - s, m + s) for m, s in stats), strict=True)
-    ax.plot(epochs, means, color=COLORS[rule], marker="o" if len(stats) < 20 else None, ms=3, label=RULES[rule])
-    ax.fill_between(epochs, low, high, color=COLORS[rule], alpha=0.15, linewidth=0)
-
-
 def _verdict(setting: Setting, runs: dict[str, list[Run]], printed: Mapping[str, float]) -> str:
     parts = []
     for rule in RULES:
@@ -66,4 +71,4 @@ def _verdict(setting: Setting, runs: dict[str, list[Run]], printed: Mapping[str,
     if not setting.own:
         there = ", ".join(f"{RULES[rule]} {value:.2f}" for rule, value in printed.items())
         told_apart = f". Published on {setting.slot.name}, other data: {there}"
-    return f"{setting.label}: {', '.join(parts)}{told_apart}."
+    return f"{spent(runs['brp'])}: {', '.join(parts)}{told_apart}."

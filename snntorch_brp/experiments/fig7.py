@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snntorch_brp.analysis.callbacks import encoded
 from snntorch_brp.data.loader import batches
-from snntorch_brp.experiments.common import Lab, Probe, Row, Run, mean_and_spread, quote, told
+from snntorch_brp.experiments.common import Lab, Probe, Row, Run, mean_and_spread, quote, spent, told
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import MNIST
 from snntorch_brp.experiments.task import Sets
@@ -89,14 +89,14 @@ def reproduce(lab: Lab) -> Result:
         f"{quote(last[name]['mean'], last[name]['sd'], 3)} after epoch {epochs}"
         for name in ("rate", "repeatability")
     ]
-    verdict = [f"{setting.label}, layer {layer}: {'; '.join(changes)}. Published: more frequent, more stable firing."]
+    verdict = [f"{spent(runs)}, layer {layer}: {'; '.join(changes)}. Published: more frequent, more stable firing."]
     notes = [
         f"Test sample 0 and {NEURONS} random neurons, seed {runs[0].config['seed']}; dashed: threshold; a bar on top "
         "is a spike.",
         f"Rate: spikes a neuron and step over {SAMPLES} test samples. Repeatability: correlation of the neurons' spike "
         "counts between two presentations of these samples, each with encoding noise of its own.",
     ]
-    shown = [epoch for epoch in EPOCHS if epoch <= epochs]
+    shown = sorted({*(epoch for epoch in EPOCHS if epoch <= epochs), epochs})
     return Result("fig7", "membranes of hidden neurons under BRP", _draw(runs[0], shown), rows, verdict, notes)
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
-
-from snntorch_brp.experiments.common import COLORS, RULES, Lab, Row, Run, mean_and_spread, published, quote, told
+from snntorch_brp.experiments.common import (
+    COLORS,
+    RULES,
+    Lab,
+    Row,
+    Run,
+    mean_and_spread,
+    panels,
+    published,
+    quote,
+    told,
+)
 from snntorch_brp.experiments.published import FIG8
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, Setting
@@ -18,10 +27,10 @@ COMPARED = ("brp", "backprop")
 def reproduce(lab: Lab) -> Result:
     """Train at every T under both rules."""
     settings = lab.settings(*SLOTS)
-    figure, axes = plt.subplots(1, len(settings), figsize=(4.6 * len(settings), 4), layout="constrained", squeeze=False)
+    figure, axes = panels(len(settings))
     rows: list[Row] = []
     verdict = []
-    for ax, setting in zip(axes[0], settings, strict=True):
+    for ax, setting in zip(axes, settings, strict=True):
         all_steps = lab.budget.fig8_steps or setting.slot.steps
         printed = FIG8[setting.slot.name.removesuffix(", 1-D")]
         for rule in COMPARED:
@@ -37,9 +46,8 @@ def reproduce(lab: Lab) -> Result:
             ax.axhline(value, color=COLORS["brp"], linestyle=":", linewidth=1)
         ax.set(title=setting.label.replace(", in", ",\nin"), xlabel="time steps T", ylabel="test accuracy, %")
         ax.set_xticks(all_steps)
-        ax.grid(alpha=0.3)
-    axes[0, 0].plot([], [], color=COLORS["brp"], linestyle=":", label="TP_BRP, published,\nleast and most over T")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[0].plot([], [], color=COLORS["brp"], linestyle=":", label="TP_BRP, published,\nleast and most over T")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     notes = ["Means over the seeds after the last epoch; bars are one standard deviation.", *lab.missing(*SLOTS)]
     return Result("fig8", "accuracy against the number of time steps", figure, rows, verdict, notes)
 
@@ -53,4 +61,5 @@ def _verdict(setting: Setting, rows: Sequence[Row], printed: tuple[float, float]
     ours = ", ".join(f"T = {row['T']}: {quote(row['accuracy'], row['sd'])}" for row in rows)
     other = "" if setting.own else ", other data"
     span = f"{printed[0]:.2f}" if printed[0] == printed[1] else f"{printed[0]:.2f} to {printed[1]:.2f}"
-    return f"{setting.label}, BRP: {ours} %. Published on {setting.slot.name}{other}: {span}."
+    given = f"{rows[0]['split'].partition('; ')[2]}, {rows[0]['epochs']} epochs"
+    return f"{setting.label} ({given}), BRP: {ours} %. Published on {setting.slot.name}{other}: {span}."

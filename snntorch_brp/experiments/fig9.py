@@ -6,14 +6,25 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
 from snntorch_brp.analysis import analyse
 from snntorch_brp.data.loader import batches
-from snntorch_brp.experiments.common import Lab, Probe, Row, Run, mean_and_spread, published, quote, told
+from snntorch_brp.experiments.common import (
+    Lab,
+    Probe,
+    Row,
+    Run,
+    band,
+    mean_and_spread,
+    panels,
+    published,
+    quote,
+    spent,
+    told,
+)
 from snntorch_brp.experiments.published import FIG9
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import MNIST, TIDIGITS_2D, Setting
@@ -93,10 +104,10 @@ def alpha_for(x: Tensor, share: float) -> float | None:
 def reproduce(lab: Lab) -> Result:
     """Train under BRP, then measure."""
     settings = lab.settings(*SLOTS)
-    figure, axes = plt.subplots(1, len(settings), figsize=(5.4 * len(settings), 4), layout="constrained", squeeze=False)
+    figure, axes = panels(len(settings))
     rows: list[Row] = []
     verdict = []
-    for ax, setting in zip(axes[0], settings, strict=True):
+    for ax, setting in zip(axes, settings, strict=True):
         runs = [lab.train(setting, "brp", seed, probe=SilenceProbe) for seed in lab.seeds()]
         measured = _rows(runs)
         printed = FIG9[setting.slot.name.removesuffix(", 2-D")]
@@ -114,12 +125,9 @@ def reproduce(lab: Lab) -> Result:
             title=setting.label.replace(", in", ",\nin"), xlabel="input spikes, %", ylabel="silent neurons, %",
             ylim=(-2, 102),
         )  # fmt: skip
-        ax.grid(alpha=0.3)
-        verdict.append(_verdict(setting, measured, hidden, printed))
-    axes[0, 0].plot(
-        [], [], marker="*", ms=10, color="gray", linestyle="none", label="published, convolution and FC1000"
-    )
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        verdict.append(_verdict(setting, runs, measured, hidden, printed))
+    axes[0].plot([], [], marker="*", ms=10, color="gray", linestyle="none", label="published, convolution and FC1000")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     notes = [
         f"A neuron is silent for a sample if it received no spike or never fired in T. Mean over {SAMPLES} samples "
         "and the seeds, bands one standard deviation. The share of input spikes is set in two ways: the samples with "
@@ -146,13 +154,14 @@ def _draw(ax: Axes, rows: Sequence[Row], hidden: Sequence[str]) -> None:
         for source, style in STYLES.items():
             shown = [row for row in rows if row["layer"] == layer and row["input"] == source]
             if shown:
-                share, silent, sd = ([100 * row[key] for row in shown] for key in ("measured share", "silent", "sd"))
-                ax.plot(share, silent, style, color=f"C{place}", marker="o", ms=3, label=f"{layer}, {source} input")
-                low, high = ([m + sign * s for m, s in zip(silent, sd, strict=True)] for sign in (-1, 1))
-                ax.fill_between(share, low, high, color=f"C{place}", alpha=0.15, linewidth=0)
+                share = [100 * row["measured share"] for row in shown]
+                stats = [(100 * row["silent"], 100 * row["sd"]) for row in shown]
+                band(ax, share, stats, style, color=f"C{place}", label=f"{layer}, {source} input")
 
 
-def _verdict(setting: Setting, rows: Sequence[Row], hidden: Sequence[str], printed: tuple[float, float]) -> str:
+def _verdict(
+    setting: Setting, runs: Sequence[Run], rows: Sequence[Row], hidden: Sequence[str], printed: tuple[float, float]
+) -> str:
     most = {(row["layer"], row["input"]): row for row in rows}  # the last, with the most spikes
     parts = [
         f"{layer} {quote(100 * row['silent'], 100 * row['sd'], 1)} % silent at {100 * row['measured share']:.0f} % "
@@ -162,4 +171,4 @@ def _verdict(setting: Setting, rows: Sequence[Row], hidden: Sequence[str], print
     ]
     other = "" if setting.own else ", other data"
     there = f"Published on {setting.slot.name}{other}, at 40 %: {printed[0]:.2f} (conv), {printed[1]:.2f} (FC1000)"
-    return f"{setting.label}: {', '.join(parts)}. {there}."
+    return f"{spent(runs)}: {', '.join(parts)}. {there}."

@@ -52,7 +52,7 @@ def save(result: Result, out: Path, *, command: str, budget: str, made: str) -> 
         The files written.
     """
     paths = [out / f"{result.name}.{suffix}" for suffix in ("png", "pdf", "csv", "json")]
-    result.figure.savefig(paths[0], dpi=130)
+    result.figure.savefig(paths[0], dpi=110)
     result.figure.savefig(paths[1])
     plt.close(result.figure)
     columns = list(dict.fromkeys(key for row in result.rows for key in row))

@@ -154,7 +154,7 @@ BUDGETS = {
         long_epochs=8,
         lr=1e-3,
         schedule="cosine",
-        train=1500,
+        train=1000,
         test=500,
         networks={
             "mnist": "Conv5x5x12-S2-FC300-FC10",
@@ -166,7 +166,7 @@ BUDGETS = {
             "dvsgesture": "Conv5x5x12-S2-FC300-FC11",
             "nmnist": "Conv5x5x12-S2-FC300-FC10",
         },
-        steps={"dvsgesture": 20, "nmnist": 15},
+        steps={"cifar10": 10, "dvsgesture": 20, "nmnist": 15},
         fig8_steps=(10, 20, 30),
         depths=(1, 2, 4, 8),
         repeats=5,

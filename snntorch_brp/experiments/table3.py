@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 
-from snntorch_brp.experiments.common import COLORS, RULES, Lab, Row, Run, mean_and_spread, published, quote, told
+from snntorch_brp.experiments.common import COLORS, RULES, Lab, Row, Run, mean_and_spread, published, quote, spent, told
 from snntorch_brp.experiments.published import TABLE3
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, TIDIGITS_2D
@@ -31,7 +31,7 @@ def reproduce(lab: Lab) -> Result:
                 f"{RULES[rule]} {row['best']:.2f} % at best, {quote(row['accuracy'], row['sd'])} after the last "
                 f"epoch (published{'' if setting.own else ', on other data'}: {printed:.2f})"
             )
-        verdict.append(f"{setting.label}: {'; '.join(parts)}.")
+        verdict.append(f"{spent(runs)}: {'; '.join(parts)}.")
     figure, ax = plt.subplots(figsize=(2.2 + 1.9 * len(settings), 4), layout="constrained")
     for shift, rule in zip((-0.2, 0.2), COMPARED, strict=True):
         ours = [row for row in rows if row["source"] == "measured" and row["rule"] == RULES[rule]]
@@ -46,8 +46,8 @@ def reproduce(lab: Lab) -> Result:
     ax.set(ylabel="test accuracy, %", ylim=(0, 105))
     figure.legend(loc="outside lower center", ncols=2)
     notes = [
-        "The best value is the highest test accuracy of any epoch and seed, as the paper quotes it: chosen by the test "
-        "set, it flatters. The mean over the seeds after the last epoch does not.",
+        "The best value is the highest test accuracy of any epoch and seed: chosen by the test set, it flatters. The mean "
+        "over the seeds after the last epoch does not.",
         *lab.missing(*SLOTS),
     ]
     return Result("table3", "best accuracy on every task", figure, rows, verdict, notes)
