@@ -17,11 +17,13 @@ from snntorch_brp.cli import main
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.experiments import common, settings
 from snntorch_brp.experiments.catalogue import CATALOGUE
-from snntorch_brp.experiments.common import Lab, mean_and_spread
+from snntorch_brp.experiments.common import Lab, Run
+from snntorch_brp.experiments.fig5 import AngleProbe
 from snntorch_brp.experiments.fig7 import correlation
 from snntorch_brp.experiments.fig9 import alpha_for, inputs
+from snntorch_brp.experiments.presentation import mean_and_spread
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, Budget, Setting, find_data
-from snntorch_brp.trainer import BRPTrainer
+from snntorch_brp.trainer import BRPTrainer, EpochResult
 
 TINY = Budget(
     "quick",
@@ -37,6 +39,7 @@ TINY = Budget(
     seeds=2,
     depths=(1, 2),
     repeats=1,
+    checkpoints=False,
 )
 
 
@@ -141,6 +144,30 @@ def test_an_interrupted_command_goes_on_from_the_last_run(tmp_path: Path, monkey
     assert len(list((tmp_path / "b" / "runs").glob("*.json"))) == 1
     monkeypatch.setattr(BRPTrainer, "fit", fit)
     assert list(trainings(Lab(tmp_path / "b", budget=TINY))) == first
+
+
+def test_a_long_training_goes_on_from_its_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def angles(folder: str) -> Run:
+        lab = Lab(tmp_path / folder, budget=replace(TINY, epochs=3, checkpoints=True))
+        return lab.train(lab.settings(MNIST)[0], "brp", 0, probe=AngleProbe)
+
+    whole = angles("whole")
+    measure = AngleProbe.on_epoch_end
+
+    def stop_at_second(probe: AngleProbe, trainer: BRPTrainer, result: EpochResult) -> None:
+        if result.epoch == 2:
+            raise KeyboardInterrupt
+        measure(probe, trainer, result)
+
+    monkeypatch.setattr(AngleProbe, "on_epoch_end", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        angles("parts")
+    monkeypatch.setattr(AngleProbe, "on_epoch_end", measure)
+    parts = angles("parts")
+    assert parts.found == whole.found
+    assert [row["epoch"] for row in parts.found] == [0, 1, 2, 3]
+    assert parts.accuracies == whole.accuracies
+    assert [path.suffix for path in (tmp_path / "parts" / "runs").iterdir()] == [".json"]  # checkpoints are gone
 
 
 def _interrupt(*args: object, **options: object) -> None:

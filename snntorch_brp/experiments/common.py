@@ -5,39 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
-import statistics
+import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
+from snntorch_brp.checkpoint import Checkpoints
 from snntorch_brp.data.loader import batches, head
-from snntorch_brp.experiments.runs import TEST_BATCH, RunConfig, build_trainer
+from snntorch_brp.experiments.runs import SCHEDULES, TEST_BATCH, RunConfig, build_trainer
 from snntorch_brp.experiments.settings import DVSGESTURE, Budget, Setting, Slot, find_data
 from snntorch_brp.experiments.task import Sets
-from snntorch_brp.trainer import BRPTrainer, Callback
+from snntorch_brp.files import write_whole
+from snntorch_brp.trainer import BRPTrainer, Callback, EpochResult
 
 logger = logging.getLogger(__name__)
-
-RULES = {
-    "brp": "TP_BRP",
-    "error": "TP_err",
-    "sign": "TP_sign",
-    "reward-prediction": "RewardPrediction",
-    "backprop": "pseudo-BP",
-    "output-only": "OutputOnly",
-}
-COLORS = dict(zip(RULES, ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#333333", "#999999"), strict=True))
-
-Row = dict[str, Any]
 
 
 class Probe(Callback):
@@ -45,15 +31,19 @@ class Probe(Callback):
 
     Attributes:
         name: Distinguishes it in the store.
+        rows: What was found so far, for the json file; with the number of the epoch where it is measured in epochs.
     """
 
     name: ClassVar[str]
 
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
     def start(self, trainer: BRPTrainer, sets: Sets) -> None:
         """Before the first epoch."""
 
-    def found(self) -> Any:
-        """What was found, once training has ended: anything that json can hold."""
+    def finish(self, trainer: BRPTrainer) -> None:
+        """After the last epoch."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +59,7 @@ class Run:
         test: Number of test samples.
         machine: What it ran on.
         epochs: One row an epoch, as :meth:`snntorch_brp.trainer.EpochResult.row` gives it.
-        found: What the probe found.
+        found: The rows of the probe.
     """
 
     config: dict[str, Any]
@@ -80,7 +70,7 @@ class Run:
     test: int
     machine: str
     epochs: list[dict[str, float]]
-    found: Any = None
+    found: Any = None  # list[dict[str, Any]] under a probe
 
     @property
     def accuracies(self) -> list[float]:
@@ -195,32 +185,41 @@ class Lab:
         if path.is_file():
             return Run(**json.loads(path.read_text()))
         start = time.perf_counter()
-        run = self._train(config, setting, measurement)
-        temporary = path.with_suffix(".part")  # so that an interruption leaves no half a file
-        temporary.write_text(json.dumps(asdict(run), indent=1) + "\n")
-        temporary.replace(path)
+        run = self._train(config, setting, measurement, kept=path.with_suffix(".checkpoints"))
+        write_whole(path, (json.dumps(asdict(run), indent=1) + "\n").encode())
+        shutil.rmtree(path.with_suffix(".checkpoints"), ignore_errors=True)
         logger.info(
             "%s, %s, T = %d, seed %d: %.1f %% after %d epochs (%.0f s)",
-            run.label, RULES[rule], config.steps, seed, run.accuracies[-1], config.epochs, time.perf_counter() - start,
+            run.label, rule, config.steps, seed, run.accuracies[-1], config.epochs, time.perf_counter() - start,
         )  # fmt: skip
         return run
 
-    def _train(self, config: RunConfig, setting: Setting, probe: Probe | None) -> Run:
+    def _train(self, config: RunConfig, setting: Setting, probe: Probe | None, *, kept: Path) -> Run:
         sets = self._load(config, setting)
         torch.manual_seed(config.seed)
         trainer = build_trainer(config)
-        if config.schedule == "cosine":
-            steps = config.epochs * -(-_size(sets.train) // config.batch_size)
-            trainer.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer, steps)
+        trainer.encoder = sets.encoder or trainer.encoder
+        steps = config.epochs * -(-_size(sets.train) // config.batch_size)
+        trainer.scheduler = SCHEDULES[config.schedule](trainer.optimizer, steps)
+        callbacks: list[Callback] = []
         if probe is not None:
             probe.start(trainer, sets)
+            callbacks.append(probe)
+        if self.budget.checkpoints:
+            checkpoints = Checkpoints(kept, keep=2, about=asdict(config))
+            if checkpoints.resume(trainer, device=config.device) is not None and probe is not None:
+                stored = json.loads((kept / "probe.json").read_text())
+                probe.rows = [row for row in stored if row["epoch"] < trainer.progress.epoch]
+            callbacks += [*([] if probe is None else [_Findings(probe, kept)]), checkpoints]
         results = trainer.fit(
             batches(sets.train, config.batch_size, shuffle=True),
             epochs=config.epochs,
             validation=batches(sets.test, TEST_BATCH),
-            callbacks=[] if probe is None else [probe],
+            callbacks=callbacks,
             progress=False,
         )
+        if probe is not None:
+            probe.finish(trainer)
         return Run(
             config=asdict(config),
             label=setting.label,
@@ -230,7 +229,7 @@ class Lab:
             test=_size(sets.test),
             machine=machine(config.device),
             epochs=[result.row() for result in results],
-            found=None if probe is None else probe.found(),
+            found=None if probe is None else probe.rows,
         )
 
     def _load(self, config: RunConfig, setting: Setting) -> Sets:
@@ -239,73 +238,19 @@ class Lab:
             task = setting.configured(steps=config.steps, device=config.device)
             self._sets = {key: task.load(setting.data)}  # one at a time: CIFAR-10 alone takes 740 MB
         sets = self._sets[key]
-        return Sets(head(sets.train, config.limit_train), head(sets.test, config.limit_test), sets.split)
+        return sets._replace(train=head(sets.train, config.limit_train), test=head(sets.test, config.limit_test))
 
 
-def told(runs: Sequence[Run]) -> Row:
-    """What must stand beside every figure: data set, split, network, epochs, seeds, device."""
-    first = runs[0]
-    limited = ", limited by the budget" if first.config["limit_train"] is not None else ""
-    return {
-        "source": "measured",
-        "data": first.label,
-        "split": f"{first.split}; {first.train} train, {first.test} test{limited}",
-        "network": first.config["model"],
-        "T": first.config["steps"],
-        "epochs": first.config["epochs"],
-        "lr": f"{first.config['lr']:g} {first.config['schedule']}",
-        "seeds": len(runs),
-        "device": first.machine,
-    }
+class _Findings(Callback):
+    """Keeps what a probe has found beside the checkpoints, and is called before them."""
 
+    def __init__(self, probe: Probe, folder: Path) -> None:
+        self.probe = probe
+        self.folder = folder
 
-def spent(runs: Sequence[Run]) -> str:
-    """The data set and what training was given, in short."""
-    first = runs[0]
-    return f"{first.label} ({first.train:,} training samples, {first.config['epochs']} epochs, T = {first.config['steps']})"
-
-
-def panels(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel each, two in a row, and room below for a legend."""
-    columns = min(count, 2)
-    figure, axes = plt.subplots(
-        -(-count // columns), columns, figsize=(5.2 * columns, 3.7 * -(-count // columns) + 0.7), layout="constrained",
-        squeeze=False,
-    )  # fmt: skip
-    for ax in axes.flat[count:]:
-        ax.set_axis_off()
-    for ax in axes.flat[:count]:
-        ax.grid(alpha=0.3)
-    return figure, list(axes.flat[:count])
-
-
-def band(ax: Axes, x: Sequence[float], stats: Sequence[tuple[float, float]], style: str = "-", **line: Any) -> None:
-    """A line of means and a band of one standard deviation around it."""
-    means = [mean for mean, _ in stats]
-    drawn = ax.plot(x, means, style, marker="o" if len(means) < 20 else None, ms=3, **line)
-    low, high = ([mean + sign * sd for mean, sd in stats] for sign in (-1, 1))
-    ax.fill_between(x, low, high, color=drawn[0].get_color(), alpha=0.15, linewidth=0)
-
-
-def published(data: str, **values: Any) -> Row:
-    """A row of the paper's, marked as such."""
-    return {"source": "published", "data": data, **values}
-
-
-def mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and standard deviation (of the sample; NaN where there is one value)."""
-    values = list(values)
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
-
-
-def quote(mean: float, spread: float, digits: int = 2) -> str:
-    """A mean and its spread as text.
-
-    Example:
-        >>> quote(98.888, 0.1234), quote(98.888, math.nan, 1)
-        ('98.89 ± 0.12', '98.9 (one seed)')
-    """
-    return f"{mean:.{digits}f} (one seed)" if math.isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "probe.json", json.dumps(self.probe.rows).encode())
 
 
 def machine(device: str) -> str:

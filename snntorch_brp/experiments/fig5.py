@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
 from snntorch_brp.analysis import AlignmentMonitor
 from snntorch_brp.data.loader import batches
-from snntorch_brp.experiments.common import (
-    COLORS,
-    RULES,
-    Lab,
-    Probe,
-    Row,
-    Run,
-    band,
-    mean_and_spread,
-    panels,
-    quote,
-    spent,
-    told,
-)
+from snntorch_brp.experiments.common import Lab, Probe, Run
+from snntorch_brp.experiments.presentation import COLORS, RULES, Row, band, mean_and_spread, panels, quote, spent, told
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import MNIST
 from snntorch_brp.experiments.task import Sets
@@ -42,18 +29,16 @@ class AngleProbe(Probe):
         """Measure the untrained network."""
         x, labels = next(iter(batches(sets.train, SAMPLES)))
         self.monitor = AlignmentMonitor(x, labels)
-        self.monitor.measure(trainer, 0)
+        self._measure(trainer, 0)
 
     def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
         """Measure."""
-        self.monitor.on_epoch_end(trainer, result)
+        self._measure(trainer, result.epoch)
 
-    def found(self) -> list[dict[str, Any]]:
-        """One row an epoch: the angle of each layer, None where there is none."""
-        return [
-            {"epoch": epoch, "angles": {name: None if math.isnan(a) else a for name, a in angles.items()}}
-            for epoch, _, angles in self.monitor.history
-        ]
+    def _measure(self, trainer: BRPTrainer, epoch: int) -> None:
+        self.monitor.measure(trainer, epoch)
+        _, _, angles = self.monitor.history[-1]
+        self.rows.append({"epoch": epoch, "angles": {n: None if math.isnan(a) else a for n, a in angles.items()}})
 
 
 def reproduce(lab: Lab) -> Result:

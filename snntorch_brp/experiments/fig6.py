@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import MaxNLocator
 
-from snntorch_brp.experiments.common import (
+from snntorch_brp.experiments.common import Lab, Run
+from snntorch_brp.experiments.presentation import (
     COLORS,
     RULES,
-    Lab,
     Row,
-    Run,
     band,
     mean_and_spread,
     panels,

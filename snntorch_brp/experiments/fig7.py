@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
@@ -11,7 +9,8 @@ from torch import Tensor
 
 from snntorch_brp.analysis.callbacks import encoded
 from snntorch_brp.data.loader import batches
-from snntorch_brp.experiments.common import Lab, Probe, Row, Run, mean_and_spread, quote, spent, told
+from snntorch_brp.experiments.common import Lab, Probe, Run
+from snntorch_brp.experiments.presentation import Row, mean_and_spread, quote, spent, told
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import MNIST
 from snntorch_brp.experiments.task import Sets
@@ -31,7 +30,6 @@ class MembraneProbe(Probe):
     def start(self, trainer: BRPTrainer, sets: Sets) -> None:
         """Keep the samples."""
         self.x, _ = next(iter(batches(sets.test, SAMPLES)))
-        self.rows: list[dict[str, Any]] = []
 
     def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
         """Show the samples twice, with encoding noise of its own each time."""
@@ -58,10 +56,6 @@ class MembraneProbe(Probe):
         activity = observe(trainer.net, lambda: unroll(trainer.net, spikes))
         layer = list(activity)[-2]
         return layer, activity[layer]
-
-    def found(self) -> list[dict[str, Any]]:
-        """One row an epoch."""
-        return self.rows
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

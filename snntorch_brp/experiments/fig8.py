@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snntorch_brp.experiments.common import (
-    COLORS,
-    RULES,
-    Lab,
-    Row,
-    Run,
-    mean_and_spread,
-    panels,
-    published,
-    quote,
-    told,
-)
+from snntorch_brp.experiments.common import Lab, Run
+from snntorch_brp.experiments.presentation import COLORS, RULES, Row, mean_and_spread, panels, published, quote, told
 from snntorch_brp.experiments.published import FIG8
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, Setting

@@ -12,19 +12,8 @@ from torch import Tensor
 
 from snntorch_brp.analysis import analyse
 from snntorch_brp.data.loader import batches
-from snntorch_brp.experiments.common import (
-    Lab,
-    Probe,
-    Row,
-    Run,
-    band,
-    mean_and_spread,
-    panels,
-    published,
-    quote,
-    spent,
-    told,
-)
+from snntorch_brp.experiments.common import Lab, Probe, Run
+from snntorch_brp.experiments.presentation import Row, band, mean_and_spread, panels, published, quote, spent, told
 from snntorch_brp.experiments.published import FIG9
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import MNIST, TIDIGITS_2D, Setting
@@ -44,20 +33,18 @@ class SilenceProbe(Probe):
     name = "silence"
 
     def start(self, trainer: BRPTrainer, sets: Sets) -> None:
-        """Keep the trainer and the samples."""
-        self.trainer = trainer
+        """Keep the samples."""
         self.x = next(iter(batches(sets.test, SAMPLES)))[0].to(trainer.device)
 
-    def found(self) -> list[dict[str, Any]]:
-        """One row an input and layer."""
-        net, rows = self.trainer.net, []
+    def finish(self, trainer: BRPTrainer) -> None:
+        """Measure: one row an input and layer."""
+        net = trainer.net
         for share in SHARES:
-            for source, spikes in inputs(self.x, share, self.trainer.encoder).items():
+            for source, spikes in inputs(self.x, share, trainer.encoder).items():
                 counts = analyse(net, lambda spikes=spikes: unroll(net, spikes))  # type: ignore[misc]
                 for name, layer in counts.layers.items():
                     row = {"input": source, "share": share, "measured share": float(spikes.mean()), "layer": name}
-                    rows.append(row | {"silent": layer.silent_share, "unreached": layer.unreached_share})
-        return rows
+                    self.rows.append(row | {"silent": layer.silent_share, "unreached": layer.unreached_share})
 
 
 def inputs(x: Tensor, share: float, encoder: Any) -> dict[str, Tensor]:

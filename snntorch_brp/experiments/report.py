@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from snntorch_brp.experiments.common import Row
+from snntorch_brp.experiments.presentation import Row
 
 
 @dataclass(frozen=True)

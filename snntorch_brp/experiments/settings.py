@@ -129,6 +129,7 @@ class Budget:
         seeds: Seeds a mean is taken over.
         depths: Numbers of layers of Table I.
         repeats: Timed repetitions of Table I.
+        checkpoints: Whether a training that is interrupted goes on from its last epoch.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Budget:
     seeds: int = 3
     depths: Sequence[int] = (1, 2, 4, 8, 16)
     repeats: int = 10
+    checkpoints: bool = True
 
 
 BUDGETS = {
@@ -170,6 +172,7 @@ BUDGETS = {
         fig8_steps=(10, 20, 30),
         depths=(1, 2, 4, 8),
         repeats=5,
+        checkpoints=False,
     ),
     "full": Budget("full", epochs=100, long_epochs=400),
 }

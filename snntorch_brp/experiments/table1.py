@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from snntorch_brp.consolidation import STDP, Consolidation, PseudoGradient
-from snntorch_brp.experiments.common import COLORS, RULES, Lab, Row, machine, published
+from snntorch_brp.experiments.common import Lab, machine
+from snntorch_brp.experiments.presentation import COLORS, RULES, Row, published
 from snntorch_brp.experiments.published import TABLE1
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.models import mlp

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 
-from snntorch_brp.experiments.common import COLORS, RULES, Lab, Row, Run, mean_and_spread, published, quote, spent, told
+from snntorch_brp.experiments.common import Lab, Run
+from snntorch_brp.experiments.presentation import COLORS, RULES, Row, mean_and_spread, published, quote, spent, told
 from snntorch_brp.experiments.published import TABLE3
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, TIDIGITS_2D
@@ -46,8 +47,8 @@ def reproduce(lab: Lab) -> Result:
     ax.set(ylabel="test accuracy, %", ylim=(0, 105))
     figure.legend(loc="outside lower center", ncols=2)
     notes = [
-        "The best value is the highest test accuracy of any epoch and seed: chosen by the test set, it flatters. The mean "
-        "over the seeds after the last epoch does not.",
+        "The best value is the highest test accuracy of any epoch and seed: chosen by the test set, it flatters. The "
+        "mean over the seeds after the last epoch does not.",
         *lab.missing(*SLOTS),
     ]
     return Result("table3", "best accuracy on every task", figure, rows, verdict, notes)

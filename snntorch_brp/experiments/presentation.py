@@ -1,0 +1,93 @@
+"""How results are told: names and colours of the rules, what must stand beside a number, panels and bands."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from snntorch_brp.experiments.common import Run
+
+RULES = {
+    "brp": "TP_BRP",
+    "error": "TP_err",
+    "sign": "TP_sign",
+    "reward-prediction": "RewardPrediction",
+    "backprop": "pseudo-BP",
+    "output-only": "OutputOnly",
+}
+COLORS = dict(zip(RULES, ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#333333", "#999999"), strict=True))
+
+Row = dict[str, Any]
+
+
+def told(runs: Sequence[Run]) -> Row:
+    """What must stand beside every figure: data set, split, network, epochs, seeds, device."""
+    first = runs[0]
+    limited = ", limited by the budget" if first.config["limit_train"] is not None else ""
+    return {
+        "source": "measured",
+        "data": first.label,
+        "split": f"{first.split}; {first.train} train, {first.test} test{limited}",
+        "network": first.config["model"],
+        "T": first.config["steps"],
+        "epochs": first.config["epochs"],
+        "lr": f"{first.config['lr']:g} {first.config['schedule']}",
+        "seeds": len(runs),
+        "device": first.machine,
+    }
+
+
+def spent(runs: Sequence[Run]) -> str:
+    """The data set and what training was given, in short."""
+    first = runs[0]
+    config = first.config
+    return f"{first.label} ({first.train:,} training samples, {config['epochs']} epochs, T = {config['steps']})"
+
+
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel each, two in a row, and room below for a legend."""
+    columns = min(count, 2)
+    figure, axes = plt.subplots(
+        -(-count // columns), columns, figsize=(5.2 * columns, 3.7 * -(-count // columns) + 0.7), layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    for ax in axes.flat[:count]:
+        ax.grid(alpha=0.3)
+    return figure, list(axes.flat[:count])
+
+
+def band(ax: Axes, x: Sequence[float], stats: Sequence[tuple[float, float]], style: str = "-", **line: Any) -> None:
+    """A line of means and a band of one standard deviation around it."""
+    means = [mean for mean, _ in stats]
+    drawn = ax.plot(x, means, style, marker="o" if len(means) < 20 else None, ms=3, **line)
+    low, high = ([mean + sign * sd for mean, sd in stats] for sign in (-1, 1))
+    ax.fill_between(x, low, high, color=drawn[0].get_color(), alpha=0.15, linewidth=0)
+
+
+def published(data: str, **values: Any) -> Row:
+    """A row of the paper's, marked as such."""
+    return {"source": "published", "data": data, **values}
+
+
+def mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and standard deviation (of the sample; NaN where there is one value)."""
+    values = list(values)
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def quote(mean: float, spread: float, digits: int = 2) -> str:
+    """A mean and its spread as text.
+
+    Example:
+        >>> quote(98.888, 0.1234), quote(98.888, math.nan, 1)
+        ('98.89 ± 0.12', '98.9 (one seed)')
+    """
+    return f"{mean:.{digits}f} (one seed)" if math.isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
