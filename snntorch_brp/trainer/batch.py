@@ -23,6 +23,8 @@ def checked(
     Raises:
         ValueError: If the batch does not fit; the message says why.
     """
+    if isinstance(labels, Tensor) and (labels.is_meta or labels.layout is not torch.strided):
+        raise ValueError(f"labels must be a dense tensor with values, got layout {labels.layout} on {labels.device}")
     check_labels(labels, num_classes)
     x = on_device(x, device)
     B, at = len(labels), 1 if encoded else 0
@@ -46,6 +48,8 @@ def on_device(x: Tensor, device: torch.device) -> Tensor:
         raise ValueError(f"x must be a tensor, got {type(x).__name__}: use torch.as_tensor(x)")
     if x.layout is not torch.strided or x.is_meta:
         raise ValueError(f"x must be a dense tensor with values, got layout {x.layout} on {x.device}: use x.to_dense()")
+    if x.is_complex():
+        raise ValueError(f"x must be real, got {x.dtype}: use x.abs(), or x.real")
     if not x.numel():
         raise ValueError(f"x is an empty batch, shape {tuple(x.shape)}")
     x = x.to(device)
@@ -53,3 +57,12 @@ def on_device(x: Tensor, device: torch.device) -> Tensor:
         bad = int((~torch.isfinite(x)).sum())
         raise ValueError(f"x holds {bad} values that are NaN or inf, of {x.numel()}: clean the data")
     return x
+
+
+def check_dtype(spikes: Tensor, like: Tensor) -> None:
+    """Raise a ValueError unless the network's input is of the dtype of its weights."""
+    if spikes.dtype is not like.dtype:
+        raise ValueError(
+            f"the network's weights are {like.dtype}, and it got {spikes.dtype}: use x.to({like.dtype}), or "
+            "TensorDataset(x.float(), labels)"
+        )

@@ -126,12 +126,19 @@ class Executor:
         return self._spikes(x)
 
     def _spikes(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if self.loops_inside:
-                reset_state(self.net)
-                spikes = spikes_of(self.net(x))
-            else:
-                spikes = unroll(self.net, x)
+        try:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                if self.loops_inside:
+                    reset_state(self.net)
+                    spikes = spikes_of(self.net(x))
+                else:
+                    spikes = unroll(self.net, x)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"an input of shape {tuple(x.shape)} and {x.dtype} does not fit the network: {error}"
+            ) from error
         if spikes.dim() != 3 or spikes.shape[2] != self.num_classes:
             raise ValueError(
                 f"the network must give spikes [T, B, K={self.num_classes}], got shape {tuple(spikes.shape)}"

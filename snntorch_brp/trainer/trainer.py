@@ -22,7 +22,7 @@ from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
 from snntorch_brp.randomness import order_state, put_back_on_error, random_state, resume_order
 from snntorch_brp.results import EpochResult, Evaluation, Progress, StepResult
-from snntorch_brp.trainer.batch import checked, on_device
+from snntorch_brp.trainer.batch import check_dtype, checked, on_device
 from snntorch_brp.trainer.executor import Engine, Executor, Loss, Precision, rate_mse
 from snntorch_brp.trainer.guard import FiringWatch, NotFinite, check_gradients, check_weights
 
@@ -203,13 +203,16 @@ class BRPTrainer:
 
     def _encoded(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> Tensor | None:
         """The network's input, ``[T, b, *]``; None where there is none."""
-        x = None if batch is None else batch[0]
-        if self.encoder is None:
-            return x
-        spikes = distributed.encode_share(self.encoder, x, share, like=next(self.net.parameters()))
-        if x is not None and not self.loops_inside and (spikes.dim() < 2 or spikes.shape[1] != len(x)):
-            raise ValueError(f"the encoder must give spikes [T, B={len(x)}, ...], got shape {tuple(spikes.shape)}")
-        return None if x is None else spikes
+        x, weight = None if batch is None else batch[0], next(self.net.parameters())
+        spikes = x if self.encoder is None else distributed.encode_share(self.encoder, x, share, like=weight)
+        if x is None or spikes is None:
+            return None
+        if not self.loops_inside:
+            check_dtype(spikes, weight)
+        B = share.rows.stop - share.rows.start
+        if not self.loops_inside and (spikes.dim() < 2 or spikes.shape[1] != B):
+            raise ValueError(f"the encoder must give spikes [T, B={B}, ...], got shape {tuple(spikes.shape)}")
+        return spikes
 
     def fit(
         self,
