@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 from dataclasses import replace
 from datetime import datetime
@@ -48,6 +49,8 @@ def run_reproduce(args: argparse.Namespace) -> int:
         if args.seeds < 1:
             raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
         budget = replace(budget, seeds=args.seeds)
+    # a short budget leaves layers silent under some rules: the figures show it, a warning an epoch would drown them
+    logging.getLogger("snntorch_brp.trainer.guard").setLevel(logging.ERROR)
     out = args.out or Path("reproduced") / budget.name
     lab = Lab(out, budget=budget, data=args.data, device=resolve_device(args.device))
     for name in CATALOGUE if args.name == "all" else [args.name]:

@@ -151,7 +151,7 @@ class Lab:
             epochs=epochs or budget.epochs,
             lr=budget.lr,
             schedule=budget.schedule,
-            batch_size=budget.batch_size,
+            batch_size=budget.batch_sizes.get(setting.task, budget.batch_size),
             seed=seed,
             device=self.device,
             limit_train=budget.train,

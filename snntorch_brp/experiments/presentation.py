@@ -37,6 +37,7 @@ def told(runs: Sequence[Run]) -> Row:
         "network": first.config["model"],
         "T": first.config["steps"],
         "epochs": first.config["epochs"],
+        "batch": first.config["batch_size"],
         "lr": f"{first.config['lr']:g} {first.config['schedule']}",
         "seeds": len(runs),
         "device": first.machine,

@@ -119,6 +119,7 @@ class Budget:
         epochs: Passes over the training set in Fig. 6 and whatever else is not named below.
         long_epochs: In Table III.
         batch_size: Samples in a batch.
+        batch_sizes: By task, where it is another: few samples need smaller batches to learn in few epochs.
         lr: Learning rate of Adam.
         schedule: "constant", or "cosine" down to 0.
         train: Training samples at most.
@@ -136,6 +137,7 @@ class Budget:
     epochs: int
     long_epochs: int
     batch_size: int = 50
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
     lr: float = 1e-4
     schedule: str = "constant"
     train: int | None = None
@@ -168,6 +170,7 @@ BUDGETS = {
             "dvsgesture": "Conv5x5x12-S2-FC300-FC11",
             "nmnist": "Conv5x5x12-S2-FC300-FC10",
         },
+        batch_sizes={"dvsgesture": 10, "nmnist": 20},
         steps={"cifar10": 10, "dvsgesture": 20, "nmnist": 15},
         fig8_steps=(10, 20, 30),
         depths=(1, 2, 4, 8),
