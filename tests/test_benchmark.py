@@ -1,0 +1,25 @@
+"""The benchmark runs, and says which neighbours are missing."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import snntorch_brp
+
+SCRIPT = Path(snntorch_brp.__file__).parent.parent / "examples" / "benchmarks" / "train_step.py"
+
+
+def test_two_contenders_take_turns(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--study", "small", "--rounds", "2", "--threads", "1"]
+    command += ["--contenders", "snnTorch BPTT", "fused BRP", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2])
+    assert done.returncode == 0, done.stderr
+    assert "| net=small steps=5 batch=10 | fused BRP |" in done.stdout
+    with (tmp_path / "small.csv").open() as file:
+        peer, ours = csv.DictReader(file)
+    assert float(peer["times_faster"]) == 1.0  # the only peer is the fastest
+    assert float(ours["ms"]) > 0
+    assert (tmp_path / "small.png").stat().st_size > 1000
