@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import snntorch as snn
@@ -237,3 +239,12 @@ def test_monitors_change_nothing_about_training() -> None:
     for _, rule, angles in alignment.history:
         assert angles["fc2"] == pytest.approx(0, abs=1e-3)
         assert (angles["fc1"] < 1e-3) == (rule == "backprop")
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    example = Path(__file__).parents[1] / "examples" / "look_inside.py"
+    monkeypatch.setattr("sys.argv", [str(example), "--epochs", "1"])
+    runpy.run_path(str(example), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "silent in fc1" in printed
+    assert "epoch 1, TP_err" in printed
