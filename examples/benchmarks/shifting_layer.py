@@ -5,6 +5,9 @@
 Both do one forward pass (spike times) and one weight update. Peak memory is what a fresh process needs beyond its
 inputs (Linux only); times are medians of processor time, of runs that take turns. "image": four of five inputs come
 last and together, as the background of a digit does; "dense": all inputs at times of their own.
+
+The results are compared in float64. In float32 an input of next to no weight (1e-7) moves the spike time by less than
+rounding, so that any version may or may not count it among the causes.
 """
 
 from __future__ import annotations
@@ -92,7 +95,8 @@ def main() -> None:
     print(f"{args.batch} samples, {args.inputs} inputs, {args.neurons} neurons, {torch.get_num_threads()} threads")
     for case in ("image", "dense"):
         data = problem(case, *sizes)
-        results = {m: METHODS[m](*data) for m in methods}
+        few = [t[:8].double() if t is not data[1] else t.double() for t in data]
+        results = {m: METHODS[m](*few) for m in methods}
         seconds: dict[str, list[float]] = {m: [] for m in methods}
         for _ in range(args.repeats):
             for m in methods:
@@ -105,8 +109,7 @@ def main() -> None:
                 memory = pool.apply(peak_memory, (m, case, sizes))
             median = statistics.median(seconds[m])
             ratio = statistics.median(seconds["expanded"]) / median
-            fired = z < 100  # where Σ w barely exceeds 1 the time itself is ill-conditioned
-            off = float(((results[m][0] - z).abs() / z)[fired].max())
+            off = float(((results[m][0] - z).abs() / z).max())
             off_update = float((results[m][1] - update).abs().max() / update.abs().max())
             print(
                 f"{case:6} {m:18} {1e3 * median:7.0f} ms  {ratio:5.1f}x  {memory:6.0f} MB   "
