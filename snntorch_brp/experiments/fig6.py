@@ -12,6 +12,7 @@ from snntorch_brp.experiments.presentation import (
     RULES,
     Row,
     band,
+    head_panel,
     mean_and_spread,
     panels,
     published,
@@ -43,7 +44,7 @@ def reproduce(lab: Lab) -> Result:
             rows.append(published(setting.slot.name, rule=RULES[rule], accuracy=value))
             ax.axhline(value, color=COLORS[rule], linestyle=":", linewidth=1)
         verdict.append(_verdict(setting, runs, printed))
-        ax.set(title=setting.label.replace(", in", ",\nin"), xlabel="epoch", ylabel="test accuracy, %")
+        head_panel(ax, runs["brp"], x="epoch", y="test accuracy, %")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].plot([], [], color="black", linestyle=":", linewidth=1, label="published, on the paper's data")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snntorch_brp.experiments.common import Lab, Run
-from snntorch_brp.experiments.presentation import COLORS, RULES, Row, mean_and_spread, panels, published, quote, told
+from snntorch_brp.experiments.presentation import (
+    COLORS,
+    RULES,
+    Row,
+    head_panel,
+    mean_and_spread,
+    panels,
+    published,
+    quote,
+    told,
+)
 from snntorch_brp.experiments.published import FIG8
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, Setting
@@ -34,7 +44,7 @@ def reproduce(lab: Lab) -> Result:
         rows += [published(setting.slot.name, rule=RULES["brp"], accuracy=value) for value in sorted(set(printed))]
         for value in set(printed):
             ax.axhline(value, color=COLORS["brp"], linestyle=":", linewidth=1)
-        ax.set(title=setting.label.replace(", in", ",\nin"), xlabel="time steps T", ylabel="test accuracy, %")
+        head_panel(ax, runs[0], x="time steps T", y="test accuracy, %")
         ax.set_xticks(all_steps)
     axes[0].plot([], [], color=COLORS["brp"], linestyle=":", label="TP_BRP, published,\nleast and most over T")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -13,7 +13,17 @@ from torch import Tensor
 from snntorch_brp.analysis import analyse
 from snntorch_brp.data.loader import batches
 from snntorch_brp.experiments.common import Lab, Probe, Run
-from snntorch_brp.experiments.presentation import Row, band, mean_and_spread, panels, published, quote, spent, told
+from snntorch_brp.experiments.presentation import (
+    Row,
+    band,
+    head_panel,
+    mean_and_spread,
+    panels,
+    published,
+    quote,
+    spent,
+    told,
+)
 from snntorch_brp.experiments.published import FIG9
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import MNIST, TIDIGITS_2D, Setting
@@ -108,10 +118,8 @@ def reproduce(lab: Lab) -> Result:
         _draw(ax, measured, hidden)
         for place, value in enumerate(printed):
             ax.plot(40, value, marker="*", ms=10, color=f"C{place}", linestyle="none", alpha=0.6)
-        ax.set(
-            title=setting.label.replace(", in", ",\nin"), xlabel="input spikes, %", ylabel="silent neurons, %",
-            ylim=(-2, 102),
-        )  # fmt: skip
+        head_panel(ax, runs, x="input spikes, %", y="silent neurons, %")
+        ax.set_ylim(-2, 102)
         verdict.append(_verdict(setting, runs, measured, hidden, printed))
     axes[0].plot([], [], marker="*", ms=10, color="gray", linestyle="none", label="published, convolution and FC1000")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -51,6 +51,14 @@ def spent(runs: Sequence[Run]) -> str:
     return f"{first.label} ({first.train:,} training samples, {config['epochs']} epochs, T = {config['steps']})"
 
 
+def head_panel(ax: Axes, runs: Sequence[Run], *, x: str, y: str) -> None:
+    """Title and axes of a panel: the data set, what training was given, what is drawn."""
+    first = runs[0]
+    given = f"{first.train:,} training samples, {first.config['epochs']} epochs"
+    ax.set_title(f"{first.label.replace(', in place', chr(10) + 'in place')}\n{given}", fontsize=10)
+    ax.set(xlabel=x, ylabel=y)
+
+
 def panels(count: int) -> tuple[Figure, list[Axes]]:
     """A figure with a panel each, two in a row, and room below for a legend."""
     columns = min(count, 2)
