@@ -287,7 +287,10 @@ def test_random_feedback_is_fixed_and_carries_the_error_past_the_weights() -> No
     hidden = net.layers[0]
     events = hidden.sort(z)
     fired = hidden.fire(events)
-    delta = output_error(z_out, labels) @ B * (fired.z < SILENT)
+    output = net.layers[1].fire(net.layers[1].sort(hidden(z)))
+    caused = hidden(z)[:, None, :] <= output.last[:, :, None]  # [B, K, hidden]
+    assert 0 < caused.double().mean() < 1
+    delta = (output_error(z_out, labels)[:, :, None] * B * caused).sum(dim=1) * (fired.z < SILENT)
     expected = causal_update(events, fired, delta * hidden.passing.detach().exp()) / 5
     torch.testing.assert_close(hidden.weight.grad, expected)
 

@@ -165,7 +165,8 @@ class ShiftingNetwork(nn.Module):
         rule: The update, PUBLISHED, DIVIDED or EXACT.
         feedback: How hidden layers learn of the error: ``"symmetric"`` sends it back through the forward weights,
             as the authors do, which is weight transport; ``"random"`` sends the output error straight to each
-            hidden layer through a fixed random matrix that is never trained.
+            hidden layer through a fixed random matrix B that is never trained: δ_i = Σ_j δ_j B_ji over the outputs j
+            whose last cause came no earlier than i's spike (for the last hidden layer: those with i ∈ C_j).
         gain: The weights of a layer start uniform in [0, gain / N_in); one number, or one per layer.
         revive: See :meth:`ShiftingLayer.learn`; 0 leaves silent neurons alone.
         generator: Source of weights and feedback.
@@ -247,5 +248,6 @@ class ShiftingNetwork(nn.Module):
             if self.feedback is None:
                 delta = causal_error(times, fired, sent, layer.weight)
             else:
-                delta = output @ self.feedback.matrix(f"layers.{depth - 1}", times.shape[1:], output)
+                B = self.feedback.matrix(f"layers.{depth - 1}", times.shape[1:], output)
+                delta = causal_error(times, trace[-1][2], output, B.T)
         return z_out
