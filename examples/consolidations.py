@@ -39,7 +39,9 @@ PROPAGATIONS: list[Propagation] = [BRP(), RewardPrediction(), ErrorProjection()]
 
 
 # %%
-def accuracy(propagation: Propagation, consolidation: Consolidation, *, epochs: int, hidden: int, seed: int) -> float:
+def accuracy(
+    propagation: Propagation, consolidation: Consolidation, *, epochs: int, hidden: int, steps: int, seed: int
+) -> float:
     """Test accuracy of a 64-``hidden``-10 network on the digits."""
     torch.manual_seed(seed)
     net = mlp([64, hidden, 10])
@@ -49,7 +51,7 @@ def accuracy(propagation: Propagation, consolidation: Consolidation, *, epochs: 
         propagation=propagation,
         consolidation=consolidation,
         optimizer=torch.optim.Adam(net.parameters(), 1e-3),
-        encoder=RateEncoder(steps=20),
+        encoder=RateEncoder(steps),
     )
     trainer.fit(batches(load_digits(train=True), 50, shuffle=True), epochs=epochs, progress=False)
     return trainer.evaluate(batches(load_digits(train=False), 200)).accuracy
@@ -60,6 +62,7 @@ def main(argv: list[str] | None = None) -> dict[str, list[float]]:
     parser = argparse.ArgumentParser(description="Consolidations side by side on the digits")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--hidden", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     settings = vars(args)
