@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from snntorch_brp import Backprop, ErrorProjection
+from snntorch_brp.models import mlp
+from snntorch_brp.pipeline import Pipeline, split
+from snntorch_brp.trainer import rate_mse
+
 SCRIPT = Path(__file__).with_name("together.py")
 
 
@@ -55,6 +60,34 @@ def test_all_processes_hold_the_same_bits(runs: Path, count: int) -> None:
     for other in others:
         for part in ("net", "feedback"):
             assert all(torch.equal(value, other[part][key]) for key, value in first[part].items())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_pipeline_of_layers_learns_the_same_bits(runs: Path, count: int) -> None:
+    """Nothing is out of date and nothing is added up in another order, so not even rounding differs."""
+    alone, pipeline = state(runs / "pipeline" / "1"), state(runs / "pipeline" / str(count))
+    assert pipeline["losses"] == alone["losses"]
+    assert len(alone["losses"]) == 18
+    assert all(torch.equal(value, pipeline["net"][key]) for key, value in alone["net"].items())
+
+
+@pytest.mark.parametrize("rule", [ErrorProjection(), Backprop()])
+def test_a_rule_that_waits_for_the_output_has_no_pipeline(rule: object) -> None:
+    with pytest.raises(ValueError, match="label-only"):
+        Pipeline(
+            mlp([4, 5, 3]),
+            num_classes=3,
+            optimizer=torch.optim.Adam,
+            loss=rate_mse,
+            propagation=rule,  # type: ignore[arg-type]
+        )
+
+
+def test_stages_must_fit_the_layers() -> None:
+    with pytest.raises(ValueError, match="each needs at least one"):
+        split(2, 3)
+    with pytest.raises(ValueError, match="5 layers"):
+        split(5, 2, (2, 2))
 
 
 def test_a_process_that_dies_ends_the_job(runs: Path) -> None:

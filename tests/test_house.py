@@ -44,6 +44,8 @@ FLOORS = {
     "callbacks": 2,
     "trainer": 3,
     "checkpoint": 3,
+    "pipeline": 3,
+    "tensorboard": 3,
     "analysis": 4,
     "plots": 3,
     "experiments": 5,

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ from snntorch_brp.callbacks import Callback, MetricsFile
 from snntorch_brp.checkpoint import Checkpoints
 from snntorch_brp.data.loader import batches
 from snntorch_brp.models import mlp
+from snntorch_brp.pipeline import Pipeline
 from snntorch_brp.results import StepResult
+from snntorch_brp.trainer import rate_mse
 
 STEPS = 6  # an epoch
 
@@ -71,6 +74,28 @@ def train(folder: Path, engine: str, rule: str = "brp", die: Die | None = None) 
         torch.save(state, folder / f"rank{rank}.pt")
 
 
+def pipelined(folder: Path) -> None:
+    """The same run as a pipeline, or, alone, under the trainer; with four layers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with distributed.process_group("cpu"):
+        torch.manual_seed(3)
+        net = mlp([12, 16, 10, 8, 3])
+        optimizer = partial(torch.optim.Adam, lr=0.01)
+        order = torch.Generator().manual_seed(5)
+        loader, losses = batches(data(36), 7, shuffle=True, generator=order), []
+        feedback = torch.Generator().manual_seed(7)
+        options = {"num_classes": 3, "encoder": RateEncoder(steps=4), "generator": feedback}
+        if distributed.world_size() == 1:
+            trainer = BRPTrainer(net, optimizer=optimizer(net.parameters()), engine="fused", **options)  # type: ignore[arg-type]
+            losses = [trainer.step(x, labels).loss for _ in range(3) for x, labels in loader]
+        else:
+            pipeline = Pipeline(net, optimizer=optimizer, loss=rate_mse, **options)  # type: ignore[arg-type]
+            losses = [step.loss for _ in range(3) for step in pipeline.train(loader)]
+            pipeline.gather()
+        if losses:
+            torch.save({"net": net.state_dict(), "losses": losses}, folder / "rank0.pt")
+
+
 def forked(count: int, run: Callable[[], None]) -> tuple[list[int], float]:
     """Run something in ``count`` processes that know each other; their exit codes, and how long it took."""
     with socket.socket() as free:
@@ -104,6 +129,10 @@ def main(folder: Path) -> None:
             assert codes == [0] * count, codes
     train(folder / "error" / "1", "auto", "error")
     forked(2, lambda: train(folder / "error" / "2", "auto", "error"))
+    pipelined(folder / "pipeline" / "1")
+    for count in (2, 3):
+        codes, _ = forked(count, lambda count=count: pipelined(folder / "pipeline" / str(count)))
+        assert codes == [0] * count, codes
     dead = folder / "dead"
     codes, seconds = forked(2, lambda: train(dead, "fused", die=Die(1, 8)))
     (folder / "dead.txt").write_text(f"{codes[0]} {codes[1]} {seconds:.0f}")

@@ -155,6 +155,40 @@ class FusedEngine:
                     self._learn(layer, chunk, label, y)
         return loss, y
 
+    @torch.no_grad()
+    def learn_hidden(self, place: int, x: Tensor, label: Tensor) -> Tensor:
+        """Run one hidden layer and fill its gradient from the label alone, as a stage of a pipeline does.
+
+        Args:
+            place: Which of ``layers``.
+            x: What it takes in, ``[T, B, *]``.
+            label: ȳ, from the rule.
+
+        Returns:
+            What it hands on to the next layer, ``[T, B, *]``.
+        """
+        return self._run(self.layers[place], x, self.layers[place + 1], learn=label)[0]
+
+    @torch.no_grad()
+    def learn_output(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the output layer and fill its gradient; gives the loss and the output rate y ``[B, K]``."""
+        spikes, (last,) = self._run(self.layers[-1], x, None, keep=True)
+        loss, grad_spikes = self._loss(spikes, labels)
+        self._backward(self.layers[-1], last, grad_spikes=grad_spikes)
+        return loss, spikes.mean(0)
+
+    def prepare(self, sample: Tensor) -> None:
+        """See that inputs like ``sample``, ``[T, B, *]`` (it may have no values), fit the network.
+
+        Raises:
+            ValueError: If they do not; the message names the layer.
+        """
+        self._look(sample)
+
+    def entering(self, x: Tensor) -> Tensor:
+        """The input ``[T, B, *]`` in the dtype that the first layer takes, where nothing is lost."""
+        return self._entering(x)
+
     def spikes(self, x: Tensor) -> Tensor:
         """Output spikes ``[T, B, K]`` of a batch ``[T, B, *]``, without learning."""
         self._look(x)
