@@ -110,6 +110,6 @@ def test_torchrun_starts_again_after_a_death(runs: Path, tmp_path: Path) -> None
         [*torchrun, "--max-restarts", "1", str(SCRIPT), str(tmp_path)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert "Signal 9" in done.stderr or "exitcode: -9" in done.stderr  # it did die
+    assert "failed (exitcode: " in done.stderr  # of the one that was killed, or of the one that was left alone
     for name, weight in state(runs / "fused" / "2")["net"].items():
         assert torch.equal(state(tmp_path)["net"][name], weight)
