@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snntorch_brp.fused.build import library
 
 DENSITY = 0.3  # above this share of inputs that are not 0, a dense convolution is as fast
+FEW_TAPS = 8  # but for kernels of so few weights an output, which leave the dense one waiting for memory
 
 
 class _Conv(ctypes.Structure):
@@ -32,7 +33,7 @@ def worth_it(z: Tensor, conv: nn.Module) -> bool:
         and conv.weight.dtype is torch.float32
         and conv.groups == 1
         and max(*conv.stride, *conv.dilation) == 1
-        and int(torch.count_nonzero(z)) <= DENSITY * z.numel()
+        and (conv.weight[0].numel() <= FEW_TAPS or int(torch.count_nonzero(z)) <= DENSITY * z.numel())
         and library() is not None
     )
 

@@ -77,10 +77,10 @@ void emit(const F* spikes, O* out, int64_t height, int64_t width, int64_t pool_h
 // The same from channels-last rows to one row of each plane of the output.
 template <class F, class O>
 void emit_last(const F* spikes, O* out, int64_t planes, int64_t out_plane, int64_t width, int64_t pool_h, int64_t pool_w,
-               F* row) {
+               F* row, O* narrow) {
     const F among = F(pool_h * pool_w);
     const int64_t wide = width / pool_w;
-    for (int64_t x = 0; x < wide; ++x) {
+    for (int64_t x = 0; x < wide && among > 1; ++x) {
         F* __restrict__ sum = row + x * planes;
         std::fill(sum, sum + planes, F(0));
         for (int64_t y = 0; y < pool_h; ++y)
@@ -88,9 +88,12 @@ void emit_last(const F* spikes, O* out, int64_t planes, int64_t out_plane, int64
                 const F* __restrict__ from = spikes + (y * width + x * pool_w + k) * planes;
                 for (int64_t c = 0; c < planes; ++c) sum[c] += from[c];
             }
+        for (int64_t c = 0; c < planes; ++c) sum[c] /= among;
     }
+    const F* from = among > 1 ? row : spikes;
+    for (int64_t i = 0; i < wide * planes; ++i) narrow[i] = static_cast<O>(from[i]);
     for (int64_t c = 0; c < planes; ++c)
-        for (int64_t x = 0; x < wide; ++x) out[c * out_plane + x] = static_cast<O>(row[x * planes + c] / among);
+        for (int64_t x = 0; x < wide; ++x) out[c * out_plane + x] = narrow[x * planes + c];
 }
 
 // One step of n neurons: currents become membranes.
@@ -136,6 +139,7 @@ void scan(F* current, const Shape& shape, const Neuron& neuron, O* out, int64_t 
 #pragma omp parallel if (shape.samples * neurons * shape.steps > 1 << 16)
     {
         std::vector<F> scratch(5 * size);
+        std::vector<O> narrow(size);
         F *v = scratch.data(), *count = v + size, *spikes = v + 2 * size, *row = v + 3 * size, *since = v + 4 * size;
 #pragma omp for collapse(2) schedule(static)
         for (int64_t b = 0; b < shape.samples; ++b)
@@ -151,7 +155,8 @@ void scan(F* current, const Shape& shape, const Neuron& neuron, O* out, int64_t 
                     if (!last)
                         emit(spikes, to + p * high * wide, shape.height, shape.width, pool_h, pool_w, row);
                     else if (p < high)
-                        emit_last(spikes, to + p * wide, shape.planes, high * wide, shape.width, pool_h, pool_w, row);
+                        emit_last(spikes, to + p * wide, shape.planes, high * wide, shape.width, pool_h, pool_w, row,
+                                  narrow.data());
                 }
                 F* r = rate + b * neurons + p * size;
                 for (int64_t i = 0; i < n; ++i) r[i] = count[i] / F(shape.steps);
@@ -272,11 +277,12 @@ extern "C" void convolve_float32(const float* images, const Conv* conv, const fl
                                  float* out) {
     const int64_t in_size = conv->c_in * conv->h_in * conv->w_in, out_size = conv->h_out * conv->w_out * conv->c_out;
     const int64_t row = conv->w_out * conv->c_out;
+    std::vector<float> biases(row);
+    for (int64_t j = 0; j < row; ++j) biases[j] = bias[j % conv->c_out];
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < conv->images; ++i) {
         float* o = out + i * out_size;
-        for (int64_t j = 0; j < row; ++j) o[j] = bias[j % conv->c_out];
-        for (int64_t at = row; at < out_size; at += row) std::copy(o, o + row, o + at);
+        for (int64_t at = 0; at < out_size; at += row) std::copy(biases.begin(), biases.end(), o + at);
         touched(images + i * in_size, *conv, [=](float value, int64_t to, int64_t from, int64_t n) {
             float* __restrict__ sums = o + to;
             const float* __restrict__ w = weight + from;
