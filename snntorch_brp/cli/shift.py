@@ -38,20 +38,20 @@ def add_parser(subparsers: Any) -> None:
         option = parser.add_argument
         if name != "tca":  # one layer: nothing hidden
             option("--feedback", default="symmetric", choices=("symmetric", "random"), help="path of the hidden error")
-        option("--epochs", type=int, metavar="N", help="passes over the training set (default: the recipe's)")
+        option("--epochs", type=_whole, metavar="N", help="passes over the training set (default: the recipe's)")
         option("--seed", default=0, type=int, help="seed of weights, order of samples and trials")
         option("--raster", metavar="FILE", type=Path, help="draw the spike times of one sample into this file")
         if name == "xor":
-            option("--seeds", default=40, type=int, metavar="N", help="networks to train, seeds from --seed on")
+            option("--seeds", default=40, type=_whole, metavar="N", help="networks to train, seeds from --seed on")
         if name == "iris":
-            option("--repeats", default=5, type=int, metavar="N", help="repetitions of the 5 folds")
+            option("--repeats", default=5, type=_whole, metavar="N", help="repetitions of the 5 folds")
         if name.endswith("mnist"):
             option("--data", required=True, metavar="DIR", help="folder of the four IDX files")
-            option("--limit-train", type=int, metavar="N", help="use the first N training samples only")
-            option("--limit-test", type=int, metavar="N", help="use the first N test samples only")
+            option("--limit-train", type=_whole, metavar="N", help="use the first N training samples only")
+            option("--limit-test", type=_whole, metavar="N", help="use the first N test samples only")
         if name == "tca":
-            option("--train-trials", default=200, type=int, metavar="N", help="trials to learn from")
-            option("--test-trials", default=50, type=int, metavar="N", help="unseen trials")
+            option("--train-trials", default=200, type=_whole, metavar="N", help="trials to learn from")
+            option("--test-trials", default=50, type=_whole, metavar="N", help="unseen trials")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -132,8 +132,6 @@ def _recipe(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     """The recipe, with the epochs that were asked for."""
     if args.epochs is None:
         return recipe
-    if args.epochs < 1:
-        raise ValueError(f"--epochs must be at least 1, got {args.epochs}")
     return replace(recipe, schedule=replace(recipe.schedule, epochs=args.epochs))
 
 
@@ -147,3 +145,9 @@ def _train(
     for _ in fit(net, spikes, labels, recipe.schedule, generator=generator, transform=move):
         pass
     return net
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
