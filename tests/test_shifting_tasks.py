@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import runpy
 import struct
 from pathlib import Path
 
@@ -156,6 +157,17 @@ def test_counting_beats_chance_on_unseen_trials() -> None:
 def test_graded_times_grow_with_the_distance() -> None:
     times = graded_times(torch.tensor([2]), 6, width=2)
     assert times.log()[0].tolist() == pytest.approx([0.99, 0.5, 0.01, 0.5, 0.99, 0.99], rel=1e-5)
+
+
+def test_the_ways_that_the_benchmark_compares_agree() -> None:
+    script = Path(__file__).parents[1] / "examples" / "benchmarks" / "shifting_layer.py"
+    benchmark = runpy.run_path(str(script))
+    for case in ("image", "dense"):
+        data = [t.double() for t in benchmark["problem"](case, 4, 60, 7)]
+        z, update = benchmark["expanded"](*data)
+        for method in benchmark["METHODS"].values():
+            for got, expected in zip(method(*data), (z, update), strict=True):
+                torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
 # figure and command line ---------------------------------------------------------------------------------------
