@@ -103,8 +103,9 @@ def work(name: str, setting: dict[str, object], clock: Callable[[], float]) -> N
     x, labels = what.data()
     for word in sys.stdin:
         if word.startswith("memory"):
+            peak = _memory("VmHWM")  # before the network is built once more, to be counted
             weights = sum(p.numel() for p in what.network().parameters())
-            answer = {"megabytes": _memory("VmHWM") - before, "weights": 16e-6 * weights}
+            answer = {"megabytes": peak - before, "weights": 16e-6 * weights}
         else:
             for _ in range(2 if word.startswith("warm") else 0):
                 step(x, labels)
