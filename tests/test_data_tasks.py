@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from snntorch_brp.cli import main
+from snntorch_brp.data.simulate import simulate_dvsgesture
 from snntorch_brp.experiments.runs import RunConfig, load_data, task_of
 from snntorch_brp.models import network
 
@@ -131,6 +132,15 @@ def test_a_bad_recording_ends_the_run_or_is_skipped(fsdd, tmp_path, capsys, capl
     assert "3_ann_0.wav" in capsys.readouterr().err
     assert main(["train", "fsdd", *rest, "--out", str(tmp_path / "b"), "--on-bad", "skip"]) == 0
     assert "skipped 1 of 40" in caplog.text
+
+
+def test_everything_printed_from_simulated_gestures_says_so(tmp_path, capsys):
+    simulate_dvsgesture(tmp_path, users=((1, 2), (24, 25)))
+    rest = ["--model", "2048-20-11", "--epochs", "1", "--steps", "3", "--cache", "off", "--limit-train", "20"]
+    assert main(["train", "dvsgesture", "--data", str(tmp_path), "--out", str(tmp_path / "run"), *rest]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("simulated: DvsGesture")
+    assert "(simulated gestures, the corpus's own split)" in out[2]
 
 
 @pytest.mark.parametrize(

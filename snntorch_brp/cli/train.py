@@ -83,7 +83,9 @@ def run_train(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt(f"{stopped}; go on with: {_command(args.argv, folder)}") from None
     if not distributed.speaks():
         return 0
-    print(f"{TASKS[config.task].title}\n{config.model}, {config.propagation}, {config.epochs} epochs, {config.device}")
+    note = "simulated: " if evaluation.split.startswith("simulated") else ""
+    print(note + TASKS[config.task].title)
+    print(f"{config.model}, {config.propagation}, {config.epochs} epochs, {config.device}")
     print(f"test {evaluation}\nrun folder {folder}: config, metrics, checkpoints, model, figures (*.png)")
     return 0
 

@@ -129,7 +129,7 @@ def _callbacks(
     stopping = [] if config.patience is None else [EarlyStopping(config.patience)]
     if distributed.rank() != 0:  # one process writes
         return [*stopping]
-    title = f"{config.task}, {config.model}, {config.propagation}"
+    title = f"{sets.note}{config.task}, {config.model}, {config.propagation}"
     figures = RunFigures(folder, sets.test, title=title, seed=config.seed)
     return [*stopping, MetricsFile(folder / "metrics.jsonl"), figures, checkpoints]
 

@@ -28,6 +28,11 @@ class Sets(NamedTuple):
     split: str
     encoder: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def note(self) -> str:
+        """What must stand before every title: that the data is simulated, where it is."""
+        return "simulated: " if self.split.startswith("simulated") else ""
+
 
 @dataclass(frozen=True)
 class Option:
