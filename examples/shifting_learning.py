@@ -57,9 +57,11 @@ if len(sys.argv) > 1:
 
 # %% [markdown]
 # The error of the hidden neurons came back through the forward weights, `feedback="symmetric"`, as the authors have
-# it; a brain has no such copy of its weights. A fixed random matrix carries it as well:
+# it; a brain has no such copy of its weights. A fixed random matrix carries it too, if not quite as far: this task is
+# solved from 38 of 40 starts, and from all 40 with the forward weights (`snntorch-brp shift xor --feedback random`).
 
 # %%
+generator.manual_seed(0)
 net = tasks.XOR.network(feedback="random", generator=generator)
 history = list(fit(net, spikes, labels, tasks.XOR.schedule, generator=generator))
 print(f"random feedback: {history[-1]:.0%} right")
