@@ -145,7 +145,7 @@ def causal_update(events: Events, fired: Fired, delta: Tensor) -> Tensor:
     spikes, sums = _per_synapse(events)
     heard_all = (fired.last >= end[:, None]) & (fired.last > 0)
     d = delta * heard_all
-    update = sums.T @ d - spikes.T @ (d * fired.z)
+    update = (sums.T @ d - spikes.T @ (d * fired.z)).contiguous()  # the loop adds to it in place
     d = delta * ~heard_all
     loop = compiled.causal_update if compiled.usable(times, delta) else _causal_update
     loop(times, synapses, before_end, fired.last * ~heard_all, d, d * fired.z, update)
