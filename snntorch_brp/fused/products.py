@@ -3,6 +3,9 @@
 Spikes, and spikes averaged over 2, 4, 8, ... neighbours, are exact in bfloat16. A float32 number is the sum of three
 bfloat16 numbers, so three products on the matrix units, added up in float32, are a float32 product. The first one
 alone is a product with weights (or gradients) rounded to bfloat16, with the sum still in float32.
+
+The units add up in one long chain, which rounds like a plain loop in float32 does and more than a blocked float32
+product: over 5488 inputs and currents of about 0.3, at most 2e-6 was measured against 4e-7.
 """
 
 from __future__ import annotations

@@ -79,11 +79,14 @@ class Synapse:
         """Whether samples see each other: batch statistics, which belong to one step of the whole batch."""
         return any(norm.training or not norm.track_running_stats for norm in self._norms)
 
-    def forward(self, x: Tensor, *, through: bool = False, parts: int = 3) -> tuple[Tensor, Passed]:
+    def forward(
+        self, x: Tensor, *, learning: bool = True, through: bool = False, parts: int = 3
+    ) -> tuple[Tensor, Passed]:
         """Currents ``[T, B, *]`` from spikes ``[T, B, *]``, which may be views of sample-major memory.
 
         Args:
             x: Spikes, after the pooling ``pool`` unless ``through``.
+            learning: The way back will be gone.
             through: The gradient will be wanted at ``x`` too.
             parts: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.products`.
         """
@@ -99,7 +102,7 @@ class Synapse:
                     assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
                     return _unbatched(convolve(z, self.last), B, T), Passed(z, by_events=True)
                 return _unbatched(self.last(z), B, T), Passed(z)
-        with torch.enable_grad():
+        with torch.set_grad_enabled(learning):
             source = x.detach().requires_grad_(through)
             if self.couples_samples:
                 current = torch.stack([self.modules(x_t) for x_t in source])
