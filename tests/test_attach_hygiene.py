@@ -477,3 +477,18 @@ def test_wrappers_do_not_rename_layers(wrap) -> None:
     names = [[layer.name for layer in handle._layers] for handle in layers]
     assert names[0] == names[1] == ["1", "3", "5"]
     assert torch.equal(layers[0].feedback.matrix("1", (8,)), layers[1].feedback.matrix("1", (8,)))
+
+
+@pytest.mark.parametrize("rule", [BRP(), Backprop()], ids=["BRP", "Backprop"])
+def test_batches_accumulate_and_scale(rule) -> None:
+    """Two halves of a batch, each scaled by a half, give the gradient of the whole."""
+    net = spread(mlp())
+    x, labels = batch(size=4)
+    with attach(net, rule, num_classes=K, generator=seeded()) as brp:
+        expected = step(brp, net, x, labels)
+        net.zero_grad()
+        for half in (slice(0, 2), slice(2, 4)):
+            brp.reset()
+            brp.backward(mse(run(net, x[:, half]), labels[half]), labels[half], scale=0.5)
+    for name, gradient in grads(net).items():
+        torch.testing.assert_close(gradient, expected[name])

@@ -17,7 +17,7 @@ from snntorch import functional as SF
 from snntorch import utils
 from torch import Tensor, nn
 
-from snntorch_brp import BRP, Backprop, ErrorProjection, RefractoryLeaky, attach, boxcar, reset_state
+from snntorch_brp import BRP, Backprop, ErrorProjection, OutputOnly, RefractoryLeaky, attach, boxcar, reset_state
 
 
 def seeded() -> torch.Generator:
@@ -69,6 +69,13 @@ def test_any_loss_of_snntorch_drives_the_output_layer(name: str) -> None:
             torch.testing.assert_close(got[layer], expected[layer])
         for layer in ("fc1.weight", "fc2.bias"):
             torch.testing.assert_close(got[layer], hidden[layer])
+
+
+def test_a_loss_on_the_membrane_with_the_hidden_layers_at_rest() -> None:
+    at_rest, host = (trained(SF.ce_max_membrane_loss(), 1, rule) for rule in (OutputOnly(), Backprop()))
+    for got, expected in zip(at_rest, host, strict=True):
+        assert list(got) == ["fc3.weight", "fc3.bias"]
+        torch.testing.assert_close(got["fc3.weight"], expected["fc3.weight"])
 
 
 def test_the_error_follows_from_the_output_rate_whatever_the_loss() -> None:

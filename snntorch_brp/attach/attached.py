@@ -63,7 +63,7 @@ class Attached(Handle):
         layer.handed_on.append(handed_on)
         return (handed_on, *states) if isinstance(output, tuple) else handed_on
 
-    def backward(self, loss: Tensor, labels: Tensor) -> None:
+    def backward(self, loss: Tensor, labels: Tensor, *, scale: float = 1.0) -> None:
         """Fill ``.grad`` of every parameter, layer by layer; gradients add up as in PyTorch.
 
         The output layer learns from ``loss``, each hidden layer from its own signal.
@@ -71,6 +71,8 @@ class Attached(Handle):
         Args:
             loss: Scalar loss of the network's output.
             labels: Class numbers of the batch, integers ``[B]`` in 0..K-1.
+            scale: Factor on every gradient: ``1 / n`` to take the mean over n batches, ``scaler.get_scale()`` of
+                torch's GradScaler.
 
         Raises:
             ValueError: If the labels or the loss do not fit, or a membrane is not finite. Nothing has changed then,
@@ -80,16 +82,16 @@ class Attached(Handle):
         check_labels(labels, self.feedback.num_classes)
         _check_loss(loss)
         _check_membranes(self._layers)
+        loss = loss * scale
         if not self.propagation.local:
             loss.backward()
             return
         outputs = self._outputs_of_sequence()
         check_sequence(self._layers, outputs, len(labels))
-        hidden = self._hidden_roots(outputs, labels)
+        hidden = self._hidden_roots(outputs, labels, scale)
         try:
             roots = [(loss, None), *hidden] if self._outputs else [*self._first_output_roots(outputs, loss), *hidden]
-            tensors, gradients = zip(*roots, strict=True)
-            torch.autograd.backward(tensors, gradients)
+            torch.autograd.backward([tensor for tensor, _ in roots], [gradient for _, gradient in roots])
         finally:
             self.clear()
         self._outputs = outputs
@@ -129,7 +131,7 @@ class Attached(Handle):
             )
         return roots
 
-    def _hidden_roots(self, outputs: Sequence[Recording], labels: Tensor) -> list[Root]:
+    def _hidden_roots(self, outputs: Sequence[Recording], labels: Tensor, scale: float) -> list[Root]:
         """Where the hidden layers' gradients start: the rule, layer by layer."""
         classes = self.feedback.num_classes
         y = outputs[0].window.rate.flatten(1) if self.propagation.needs_output else None
@@ -138,7 +140,8 @@ class Attached(Handle):
                 f"{type(self.propagation).__name__} compares output and label, but layer '{outputs[0].name}' has "
                 f"{y.shape[1]} neurons and num_classes is {classes}: make them equal, or use a label-only rule"
             )
-        scale = 1 / len(labels) if self.reduction == "mean" else 1.0
+        if self.reduction == "mean":
+            scale /= len(labels)
         label: Tensor | None = None
         roots: list[Root] = []
         for layer in self._layers:
