@@ -1,5 +1,5 @@
 # %% [markdown]
-# # How a layer learns: five consolidations side by side
+# # How a layer learns: the consolidations side by side
 #
 # The signal that reaches a layer is one thing, what the layer makes of it another. This trains the same network on
 # scikit-learn's handwritten digits with each consolidation, and with the hidden layer at rest: the bar to clear.
@@ -31,7 +31,9 @@ from snntorch_brp.propagation import BRP, ErrorProjection
 CONSOLIDATIONS: dict[str, Consolidation] = {
     "PseudoGradient": PseudoGradient(),
     "StateDifference, membrane": StateDifference("membrane"),
+    "..., gain 20": StateDifference("membrane", gain=20),
     "StateDifference, rate": StateDifference("rate"),
+    "..., gain 5": StateDifference("rate", gain=5),
     "STDP": STDP(),
     "DifferentialHebb": DifferentialHebb(),
 }

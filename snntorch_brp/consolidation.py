@@ -2,6 +2,18 @@
 
 A consolidation looks at δ_l = TP·B_l and at the layer's own window, and says where on the layer's outputs a
 gradient is put. The layer's own dynamics and synapse turn that into a weight change; nothing else is involved.
+
+What they reach on scikit-learn's handwritten digits, by ``examples/consolidations.py`` (64-300-10, 12 epochs, one
+seed; 94.4 % with the hidden layer at rest)::
+
+                                            BRP     RewardPrediction   ErrorProjection
+    PseudoGradient                          94.7        95.6               95.6 %
+    StateDifference, membrane               10.0        10.0               10.0
+    StateDifference, membrane, gain 20      94.4        93.3
+    StateDifference, rate                   90.3        90.0               88.6
+    StateDifference, rate, gain 5           95.3        93.1
+    STDP                                    86.7        90.6               92.8
+    DifferentialHebb                        86.1        91.9               93.3
 """
 
 from __future__ import annotations
@@ -72,10 +84,15 @@ class PseudoGradient(Consolidation):
 
 @dataclass(frozen=True)
 class StateDifference(Consolidation):
-    """The local objective ½‖h_l - TP·B_l‖² (eqs. 8-9 as printed), with h_l the membrane or the rate.
+    """The local objective ½‖h_l - k TP·B_l‖² (eqs. 8-9), with h_l the membrane or the rate.
+
+    Its target is a pattern of activity and not a direction, so it goes with a rule that sends the label, such as BRP.
+    With k = 1, as the equations are printed, the target is small beside the threshold (entries of B_l are at most
+    √(6/N)) and the layer learns to be silent; k = 5 to 20 teaches it a pattern for each class.
 
     Args:
-        state: "membrane" asks every v_t to approach δ_l; "rate" asks the mean spike rate to.
+        state: "membrane" asks every v_t to approach k δ_l; "rate" asks the mean spike rate to.
+        gain: The factor k.
 
     Raises:
         ValueError: If ``state`` is neither.
@@ -89,16 +106,17 @@ class StateDifference(Consolidation):
     keeps: ClassVar[frozenset[str]] = frozenset({"membrane"})
 
     state: Literal["membrane", "rate"] = "membrane"
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         if self.state not in ("membrane", "rate"):
             raise ValueError(f"state must be 'membrane' or 'rate', got {self.state!r}")
 
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
-        """``∂L/∂v_t = v_t - δ``, or ``∂L/∂s_t = (rate - δ) / T``."""
+        """``∂L/∂v_t = v_t - k δ``, or ``∂L/∂s_t = (rate - k δ) / T``."""
         if self.state == "membrane":
-            return Gradients(membrane=window.membrane - delta)
-        return Gradients(spikes=(window.rate - delta) / window.steps)
+            return Gradients(membrane=window.membrane - self.gain * delta)
+        return Gradients(spikes=(window.rate - self.gain * delta) / window.steps)
 
 
 def trace(x: Tensor, decay: float) -> Tensor:

@@ -24,13 +24,14 @@ def test_pseudo_gradient_puts_delta_in_the_place_of_the_spike_gradient() -> None
     assert got.membrane is got.current is None
 
 
+@pytest.mark.parametrize("gain", [1.0, 5.0])
 @pytest.mark.parametrize("state", ["membrane", "rate"])
-def test_state_difference_is_the_gradient_of_its_objective(state: str) -> None:
+def test_state_difference_is_the_gradient_of_its_objective(state: str, gain: float) -> None:
     """½‖h - δ‖² of eq. 8, differentiated by autograd; the membrane's is summed over the steps."""
     spikes, membrane = SPIKES.clone().requires_grad_(), MEMBRANE.clone().requires_grad_()
     h = membrane if state == "membrane" else spikes.mean(0)
-    (0.5 * (h - DELTA).square().sum()).backward()
-    got = StateDifference(state).gradients(DELTA, Window(SPIKES, membrane=MEMBRANE))  # type: ignore[arg-type]
+    (0.5 * (h - gain * DELTA).square().sum()).backward()
+    got = StateDifference(state, gain).gradients(DELTA, Window(SPIKES, membrane=MEMBRANE))  # type: ignore[arg-type]
     if state == "membrane":
         torch.testing.assert_close(got.membrane, membrane.grad)
         assert got.spikes is None
