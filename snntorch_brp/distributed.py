@@ -50,7 +50,11 @@ def speaks() -> bool:
 
 def restarted() -> bool:
     """Whether torchrun has started the processes anew after one died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 @contextmanager
@@ -71,7 +75,11 @@ def process_group(device: str, *, timeout: timedelta = TIMEOUT) -> Iterator[torc
     if own.type == "cuda":
         own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=timeout)
+    store, number, count = next(dist.rendezvous("env://", timeout=timeout))
+    # torchrun keeps one store over restarts: without a name of its own, a new process reads the addresses of dead ones.
+    store = dist.PrefixStore(f"attempt {_restarts()}", store)
+    backend = "nccl" if own.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=timeout)
     try:
         yield own
     finally:
