@@ -45,7 +45,7 @@ FLOORS = {
     "trainer": 3,
     "checkpoint": 3,
     "pipeline": 3,
-    "tensorboard": 3,
+    "tensorboard": 4,
     "analysis": 4,
     "plots": 3,
     "experiments": 5,

@@ -16,6 +16,7 @@ from snntorch_brp import distributed
 from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, RunConfig, resolve_device
 from snntorch_brp.experiments.runs import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.experiments.tasks import TASKS
+from snntorch_brp.tensorboard import installed
 
 
 def add_parser(subparsers: Any) -> None:
@@ -58,6 +59,8 @@ def add_parser(subparsers: Any) -> None:
         option("--resume", action="store_true", help="go on from the newest checkpoint in --out, if there is one")
         option("--checkpoint-every", type=_whole, metavar="STEPS", help="save within an epoch, too")
         option("--keep", default=3, type=_whole, metavar="K", help="keep the last K checkpoints, and the best")
+        text = "write TensorBoard's files (default: if it is installed)"
+        option("--tensorboard", action=argparse.BooleanOptionalAction, default=installed(), help=text)
         option("--workers", default=0, type=int, metavar="N", help="processes that read data ahead")
 
     evaluate = subparsers.add_parser("evaluate", help="test the model of a run folder")

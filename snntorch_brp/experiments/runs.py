@@ -21,6 +21,7 @@ from snntorch_brp.experiments.task import Sets, Task
 from snntorch_brp.experiments.tasks import TASKS
 from snntorch_brp.files import write_whole
 from snntorch_brp.models import network
+from snntorch_brp.tensorboard import TensorBoard
 from snntorch_brp.trainer import BRPTrainer, Evaluation
 
 __all__ = [
@@ -131,7 +132,9 @@ def _callbacks(
         return [*stopping]
     title = f"{sets.note}{config.task}, {config.model}, {config.propagation}"
     figures = RunFigures(folder, sets.test, title=title, seed=config.seed)
-    return [*stopping, MetricsFile(folder / "metrics.jsonl"), figures, checkpoints]
+    x, _ = next(iter(batches(sets.test, 32)))
+    boards = [TensorBoard(folder / "tensorboard", x=x)] if keeping.tensorboard else []
+    return [*stopping, MetricsFile(folder / "metrics.jsonl"), figures, *boards, checkpoints]
 
 
 def _write_model(trainer: BRPTrainer, path: Path) -> None:
