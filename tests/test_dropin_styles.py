@@ -128,7 +128,8 @@ def test_functional_pooling_batch_norm_dropout_and_keywords() -> None:
         torch.testing.assert_close(got[name], dict(net.named_parameters())[name].grad)
 
 
-def test_sequential_with_utils_reset() -> None:
+def test_sequential_with_utils_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snn.SpikingNeuron, "instances", [])  # it resets every neuron that this process ever made
     net = nn.Sequential(nn.Linear(6, 8), leaky(init_hidden=True), nn.Linear(8, K), leaky(init_hidden=True, output=True))
     spread(net)
     x, labels = batch()

@@ -202,7 +202,8 @@ def test_memory_does_not_grow_with_the_number_of_steps(credit: str) -> None:
             if t in (10, 100):
                 gc.collect()
                 alive[t] = sum(issubclass(type(o), Tensor) for o in gc.get_objects())
-    assert alive[10] == alive[100]
+    # One tensor a step kept would be 90 more; a few come and go with whatever else this process has run.
+    assert alive[100] < alive[10] + 45
     assert all(p.grad_fn is None for p in net.buffers())
 
 
