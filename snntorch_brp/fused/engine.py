@@ -225,7 +225,9 @@ class FusedEngine:
         through = autograd and layer is not self.layers[0]
         for rows in self._rows(layer, x, whole=through or following is None):
             learning = keep or learn is not None
-            current, passed = layer.synapse.forward(x[:, rows], learning=learning, through=through, parts=self.parts)
+            current, passed = layer.synapse.forward(
+                x[:, rows], learning=learning, through=through, passing=not keep, parts=self.parts
+            )
             held = current.clone() if "current" in self.consolidation.keeps else None
             pool, dtype = (1, 1), current.dtype
             if following is not None and not autograd:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snntorch_brp.fused.build import library
+from snntorch_brp.fused.memory import scratch
 
 DENSITY = 0.3  # above this share of inputs that are not 0, a dense convolution is as fast
 FEW_TAPS = 8  # but for kernels of so few weights an output, which leave the dense one waiting for memory
@@ -38,14 +39,15 @@ def worth_it(z: Tensor, conv: nn.Module) -> bool:
     )
 
 
-def convolve(z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> Tensor:
-    """The convolution of ``z``, ``[M, C, *]``, with channels last in memory."""
+def convolve(z: Tensor, conv: nn.Conv1d | nn.Conv2d, *, passing: bool = False) -> Tensor:
+    """The convolution of ``z``, ``[M, C, *]``, with channels last in memory; ``passing`` if soon forgotten."""
     kernels, z = library(), z.contiguous()
     assert kernels is not None
     geometry, shape = _geometry(z, conv)
     weight = conv.weight.detach().flip(-1).movedim(0, -1).contiguous()
     bias = conv.bias.detach() if conv.bias is not None else weight.new_zeros(conv.out_channels)
-    out = z.new_empty(len(z), *shape, conv.out_channels)
+    size = (len(z), *shape, conv.out_channels)
+    out = scratch("current", size, z.dtype) if passing else z.new_empty(size)
     kernels.convolve_float32(_at(z), ctypes.byref(geometry), _at(weight), _at(bias), _at(out))
     return out.movedim(-1, 1)
 

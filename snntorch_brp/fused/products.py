@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from snntorch_brp.fused.build import library
+from snntorch_brp.fused.memory import scratch
 
-_held = threading.local()
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
@@ -46,7 +45,7 @@ def _gemm() -> ctypes._NamedFuncPointer | None:
     return gemm
 
 
-def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int) -> Tensor:
+def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int, passing: bool = False) -> Tensor:
     """``z Wᵀ + b`` in float32 for bfloat16 ``z``.
 
     Args:
@@ -54,9 +53,11 @@ def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int) -> Ten
         weight: W, ``[N, F]``, float32.
         bias: b, ``[N]``, float32.
         parts: Number of bfloat16 numbers that W is taken apart into: 3 for all of float32, 1 for bfloat16.
+        passing: The result will have been used before the next call.
     """
     (M, F), N = z.shape, len(weight)
-    out = z.new_zeros(M, N, dtype=torch.float32) if bias is None else bias.detach().expand(M, N).contiguous()
+    out = scratch("current", (M, N), torch.float32) if passing else z.new_empty(M, N, dtype=torch.float32)
+    out.copy_(torch.zeros(()) if bias is None else bias.detach())
     for part in split(weight.detach(), parts):
         _multiply(z, part, out, (_PLAIN, _TRANSPOSED), (M, N, F))
     return out
@@ -75,7 +76,7 @@ def weight_gradient(a: Tensor, z: Tensor, gradient: Tensor | None, *, parts: int
 def split(x: Tensor, parts: int) -> list[Tensor]:
     """``x`` as the sum of three bfloat16 tensors (24 bits, exact), or rounded to one; good until the next call."""
     x = x.contiguous()
-    out = [_scratch(i, x.shape) for i in range(parts)]
+    out = [scratch(f"part {i}", x.shape, torch.bfloat16) for i in range(parts)]
     kernels = library()
     assert kernels is not None
     function = kernels.split_float32 if parts == 3 else kernels.round_float32
@@ -83,14 +84,6 @@ def split(x: Tensor, parts: int) -> list[Tensor]:
         ctypes.c_void_p(x.data_ptr()), ctypes.c_int64(x.numel()), *(ctypes.c_void_p(part.data_ptr()) for part in out)
     )
     return out
-
-
-def _scratch(index: int, shape: torch.Size) -> Tensor:
-    """Memory that is kept from step to step: pages that are fresh from the system cost as much as the splitting."""
-    held = _held.__dict__.get(str(index))
-    if held is None or held.numel() < shape.numel():
-        held = _held.__dict__[str(index)] = torch.empty(shape.numel(), dtype=torch.bfloat16)
-    return held[: shape.numel()].view(shape)
 
 
 def _multiply(

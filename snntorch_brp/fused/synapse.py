@@ -80,7 +80,7 @@ class Synapse:
         return any(norm.training or not norm.track_running_stats for norm in self._norms)
 
     def forward(
-        self, x: Tensor, *, learning: bool = True, through: bool = False, parts: int = 3
+        self, x: Tensor, *, learning: bool = True, through: bool = False, passing: bool = False, parts: int = 3
     ) -> tuple[Tensor, Passed]:
         """Currents ``[T, B, *]`` from spikes ``[T, B, *]``, which may be views of sample-major memory.
 
@@ -88,6 +88,7 @@ class Synapse:
             x: Spikes, after the pooling ``pool`` unless ``through``.
             learning: The way back will be gone.
             through: The gradient will be wanted at ``x`` too.
+            passing: The currents will have been used before the next call, of any synapse.
             parts: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.products`.
         """
         if self.by_hand and not through:
@@ -96,11 +97,11 @@ class Synapse:
                 z = self._before(z.to(next(self.last.parameters()).dtype) if z.dtype is torch.uint8 else z)
                 if z.dtype is torch.bfloat16:
                     assert isinstance(self.last, nn.Linear)
-                    rows = linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts)
+                    rows = linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts, passing=passing)
                     return _unbatched(rows.unflatten(0, z.shape[:-1]), B, T), Passed(z, parts=parts)
                 if worth_it(z, self.last):
                     assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
-                    return _unbatched(convolve(z, self.last), B, T), Passed(z, by_events=True)
+                    return _unbatched(convolve(z, self.last, passing=passing), B, T), Passed(z, by_events=True)
                 return _unbatched(self.last(z), B, T), Passed(z)
         with torch.set_grad_enabled(learning):
             source = x.detach().requires_grad_(through)
