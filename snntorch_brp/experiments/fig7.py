@@ -78,12 +78,16 @@ def reproduce(lab: Lab) -> Result:
                 {**told(runs), "layer": layer, "epoch": place + 1, "quantity": quantity, "mean": mean, "sd": spread}
             )
     first, last = ({row["quantity"]: row for row in rows if row["epoch"] == epoch} for epoch in (1, epochs))
-    changes = [
-        f"{name} {quote(first[name]['mean'], first[name]['sd'], 3)} after epoch 1, "
+    changed = {
+        name: f"{name} {quote(first[name]['mean'], first[name]['sd'], 3)} after epoch 1, "
         f"{quote(last[name]['mean'], last[name]['sd'], 3)} after epoch {epochs}"
         for name in ("rate", "repeatability")
+    }
+    more = {name: "yes" if last[name]["mean"] > first[name]["mean"] else "no" for name in changed}
+    verdict = [
+        f"{spent(runs)}, layer {layer}: {'; '.join(changed.values())}. Published: more frequent, more stable firing. "
+        f"Here, more frequent: {more['rate']}; more stable, by repeatability: {more['repeatability']}."
     ]
-    verdict = [f"{spent(runs)}, layer {layer}: {'; '.join(changes)}. Published: more frequent, more stable firing."]
     notes = [
         f"Test sample 0 and {NEURONS} random neurons, seed {runs[0].config['seed']}; dashed: threshold; a bar on top "
         "is a spike.",

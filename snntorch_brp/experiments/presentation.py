@@ -61,11 +61,9 @@ def head_panel(ax: Axes, runs: Sequence[Run], *, x: str, y: str) -> None:
 
 def panels(count: int) -> tuple[Figure, list[Axes]]:
     """A figure with a panel each, two in a row, and room below for a legend."""
-    columns = min(count, 2)
-    figure, axes = plt.subplots(
-        -(-count // columns), columns, figsize=(5.2 * columns, 3.7 * -(-count // columns) + 0.7), layout="constrained",
-        squeeze=False,
-    )  # fmt: skip
+    columns, rows = min(count, 2), -(-count // 2)
+    size = (10.4 if columns == 2 else 8, 3.7 * rows + 0.7)  # wide enough for the legend
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
     for ax in axes.flat[:count]:
