@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from snntorch_brp import distributed
 from snntorch_brp.attach import attach
@@ -24,7 +22,8 @@ from snntorch_brp.randomness import order_state, put_back_on_error, random_state
 from snntorch_brp.results import EpochResult, Evaluation, Progress, StepResult
 from snntorch_brp.trainer.batch import check_dtype, checked, on_device
 from snntorch_brp.trainer.executor import Engine, Executor, Loss, Precision, rate_mse
-from snntorch_brp.trainer.guard import FiringWatch, NotFinite, check_gradients, check_weights
+from snntorch_brp.trainer.guard import check_gradients, check_weights
+from snntorch_brp.trainer.loop import EpochLoop, bar_of, epochs_bar, length, show
 
 logger = logging.getLogger(__name__)
 
@@ -157,12 +156,20 @@ class BRPTrainer:
             ValueError: If the batch does not fit, or the loss or a gradient is not finite; the message says why and
                 where. Weights and random numbers are as before then.
         """
-        result, _ = self._step((x, labels), Interrupt())
+        result, _ = self.step_together((x, labels), Interrupt())
         assert result is not None
         return result
 
-    def _step(self, batch: Any, interrupt: Interrupt) -> tuple[StepResult | None, bool]:
-        """What came of a batch, None where no process has one; and whether all shall stop."""
+    def step_together(self, batch: Any, interrupt: Interrupt) -> tuple[StepResult | None, bool]:
+        """One step of all processes, each with its part of the batch.
+
+        Args:
+            batch: The pair ``(x, labels)``; None where this process has no part.
+            interrupt: Whether this process has been asked to stop.
+
+        Returns:
+            What came of the whole batch, None where no process had any; and whether all shall stop.
+        """
         with put_back_on_error(*self._random_sources):
             batch, share = self._shared(batch)
             if share.count == 0:
@@ -248,18 +255,15 @@ class BRPTrainer:
         self.stopped, self._loader = None, loader
         for callback in callbacks:
             callback.on_fit_start(self)
-        watch = FiringWatch(self.executor)
         hidden = None if progress and distributed.rank() == 0 else True  # None: hidden unless on a terminal
-        done = self.progress.epoch - 1
-        with interruptible() as interrupt, tqdm(total=epochs, initial=done, desc="epochs", disable=hidden) as bar:
+        with interruptible() as interrupt, epochs_bar(self.progress, epochs, hidden) as bar:
+            loop = EpochLoop(self, callbacks, interrupt, hidden)
             while self.progress.epoch <= epochs and self.stopped is None:
-                batches, restored = resume_order(loader, restored, *self._random_sources), None
-                self._epoch(batches, watch, callbacks, interrupt, hidden)
+                loop.run(resume_order(loader, restored, *self._random_sources), length(loader))
+                restored = None
                 evaluation = None if validation is None else self._evaluate(validation, hidden)
-                watch.report(self.progress.epoch, self.device)
                 result = self.progress.end_epoch(evaluation)
-                bar.set_postfix({key: f"{value:.4g}" for key, value in result.row().items() if key != "epoch"})
-                bar.update()
+                show(bar, result)
                 for callback in callbacks:
                     callback.on_epoch_end(self, result)
         if self.stopped is not None:
@@ -267,51 +271,6 @@ class BRPTrainer:
         for callback in callbacks:
             callback.on_fit_end(self)
         return list(self.progress.results)
-
-    def _epoch(
-        self,
-        batches: Iterator[Any],
-        watch: FiringWatch,
-        callbacks: Sequence[Callback],
-        interrupt: Interrupt,
-        hidden: bool | None,
-    ) -> None:
-        now = self.progress
-        start = time.perf_counter() - now.seconds
-        watch.start()
-        total = _length(self._loader)
-        with tqdm(desc=f"epoch {now.epoch}", total=total, initial=now.batches, disable=hidden, leave=False) as bar:
-            while True:
-                with self._saying_where(), watch.watching():
-                    result, stop = self._step(next(batches, None), interrupt)
-                if result is None:
-                    break
-                now.seconds = time.perf_counter() - start
-                loss, accuracy = now.loss / now.count, now.correct / now.count
-                bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.1%}", refresh=False)
-                bar.update()
-                for callback in callbacks:
-                    callback.on_step_end(self, result)
-                if stop or (interrupt.requested and distributed.world_size() == 1):
-                    self._interrupted(callbacks)
-        if not now.count:
-            raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
-
-    def _interrupted(self, callbacks: Sequence[Callback]) -> None:
-        for callback in callbacks:
-            callback.on_interrupt(self)
-        raise KeyboardInterrupt(f"stopped after step {self.progress.step}, in epoch {self.progress.epoch}")
-
-    @contextmanager
-    def _saying_where(self) -> Iterator[None]:
-        """Add to an error about numbers or a batch, where in the run it happened."""
-        try:
-            yield
-        except ValueError as error:
-            now = self.progress
-            where = f"step {now.step + 1} (epoch {now.epoch}, batch {now.batches + 1})"
-            kind = NotFinite if isinstance(error, NotFinite) else ValueError
-            raise kind(f"{where}: {error}") from error
 
     def stop(self, reason: str) -> None:
         """End :meth:`fit` after this epoch, as callbacks may ask for.
@@ -369,7 +328,7 @@ class BRPTrainer:
         K = self.num_classes
         sums = torch.zeros(K * K + 1, dtype=torch.double, device=self.device)  # confusion, and the sum of losses
         distributed.same_everywhere(self._buffers())
-        with self.testing(seed), tqdm(desc="test", total=_length(loader), disable=hidden, leave=False) as bar:
+        with self.testing(seed), bar_of("test", length(loader), hidden) as bar:
             batches = iter(loader)
             while True:
                 batch, share = self._shared(next(batches, None))
@@ -413,7 +372,3 @@ class BRPTrainer:
         finally:
             self.net.train(training)
             reset_state(self.net)
-
-
-def _length(loader: Batches | None) -> int | None:
-    return len(loader) if isinstance(loader, Sized) else None

@@ -1,0 +1,95 @@
+"""The loop over batches, and what is seen of it while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from snntorch_brp import distributed
+from snntorch_brp.callbacks import Callback
+from snntorch_brp.interrupt import Interrupt
+from snntorch_brp.results import EpochResult, Progress
+from snntorch_brp.trainer.guard import FiringWatch, NotFinite
+
+
+class EpochLoop:
+    """Trains epoch by epoch, calls back after every step, and stops where it must.
+
+    Args:
+        trainer: The trainer, which takes the steps.
+        callbacks: Called after every step.
+        interrupt: Whether someone wants to stop.
+        hidden: As tqdm's ``disable``.
+    """
+
+    def __init__(self, trainer: Any, callbacks: Sequence[Callback], interrupt: Interrupt, hidden: bool | None) -> None:
+        self.trainer, self.callbacks, self.interrupt, self.hidden = trainer, callbacks, interrupt, hidden
+        self.now: Progress = trainer.progress
+        self.watch = FiringWatch(trainer.executor)
+
+    def run(self, batches: Iterator[Any], total: int | None) -> None:
+        """Train on the batches that are left of the running epoch.
+
+        Raises:
+            ValueError: If there are none, or one does not fit; the message says where.
+            KeyboardInterrupt: If training was stopped by Ctrl-C or SIGTERM.
+        """
+        now, start = self.now, time.perf_counter() - self.now.seconds
+        self.watch.start()
+        with bar_of(f"epoch {now.epoch}", total, self.hidden, done=now.batches) as bar:
+            while True:
+                with self._saying_where(), self.watch.watching():
+                    result, stop = self.trainer.step_together(next(batches, None), self.interrupt)
+                if result is None:
+                    break
+                now.seconds = time.perf_counter() - start
+                loss, accuracy = now.loss / now.count, now.correct / now.count
+                bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.1%}", refresh=False)
+                bar.update()
+                for callback in self.callbacks:
+                    callback.on_step_end(self.trainer, result)
+                if stop or (self.interrupt.requested and distributed.world_size() == 1):
+                    self._interrupted()
+        if not now.count:
+            raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
+        self.watch.report(now.epoch, self.trainer.device)
+
+    def _interrupted(self) -> None:
+        for callback in self.callbacks:
+            callback.on_interrupt(self.trainer)
+        raise KeyboardInterrupt(f"stopped after step {self.now.step}, in epoch {self.now.epoch}")
+
+    @contextmanager
+    def _saying_where(self) -> Iterator[None]:
+        """Add to an error about numbers or a batch, where in the run it happened."""
+        try:
+            yield
+        except ValueError as error:
+            where = f"step {self.now.step + 1} (epoch {self.now.epoch}, batch {self.now.batches + 1})"
+            kind = NotFinite if isinstance(error, NotFinite) else ValueError
+            raise kind(f"{where}: {error}") from error
+
+
+def bar_of(title: str, total: int | None, hidden: bool | None, *, done: int = 0) -> tqdm:
+    """A progress bar that goes away when it is full; ``hidden`` None hides it unless there is a terminal."""
+    return tqdm(desc=title, total=total, initial=done, disable=hidden, leave=False)
+
+
+def epochs_bar(progress: Progress, epochs: int, hidden: bool | None) -> tqdm:
+    """The bar of all epochs, which stays."""
+    return tqdm(desc="epochs", total=epochs, initial=progress.epoch - 1, disable=hidden)
+
+
+def show(bar: tqdm, result: EpochResult) -> None:
+    """Show an epoch's results on the bar of all epochs."""
+    bar.set_postfix({key: f"{value:.4g}" for key, value in result.row().items() if key != "epoch"})
+    bar.update()
+
+
+def length(loader: object) -> int | None:
+    """Number of batches, where the loader knows it."""
+    return len(loader) if isinstance(loader, Sized) else None
