@@ -1,6 +1,8 @@
 """Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
 
 from snntorch_brp.attach import Attached, Online, attach
+from snntorch_brp.callbacks import Callback, EarlyStopping
+from snntorch_brp.checkpoint import Checkpoints
 from snntorch_brp.consolidation import STDP, Consolidation, DifferentialHebb, PseudoGradient, StateDifference
 from snntorch_brp.encoding import RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
@@ -24,8 +26,11 @@ __all__ = [
     "Attached",
     "BRPTrainer",
     "Backprop",
+    "Callback",
+    "Checkpoints",
     "Consolidation",
     "DifferentialHebb",
+    "EarlyStopping",
     "ErrorProjection",
     "Feedback",
     "Online",
