@@ -11,6 +11,8 @@ import pytest
 import snntorch as snn
 import torch
 import torch.nn.functional as F
+from networks import K, Looped, batch, spread
+from networks import mlp as tiny
 from torch import Tensor, nn
 
 from snntorch_brp import BRP, Backprop, BRPTrainer, ErrorProjection, OutputOnly, RateEncoder, RefractoryLeaky, unroll
@@ -25,8 +27,6 @@ from snntorch_brp.analysis import (
 from snntorch_brp.analysis.alignment import angle
 from snntorch_brp.analysis.counting import spikes_received
 from snntorch_brp.models import mlp, network
-from tests.networks import K, Looped, batch, spread
-from tests.networks import mlp as tiny
 
 
 def by_hand() -> tuple[nn.Sequential, Tensor]:

@@ -7,9 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import snntorch_brp
-
-SCRIPT = Path(snntorch_brp.__file__).parent.parent / "examples" / "benchmarks" / "train_step.py"
+SCRIPT = Path(__file__).parents[1] / "examples" / "benchmarks" / "train_step.py"
 
 
 def test_two_contenders_take_turns(tmp_path):

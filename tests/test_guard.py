@@ -94,7 +94,7 @@ def test_a_layer_that_never_or_always_fires_is_reported(
     net = spread(mlp(hidden=(8, 7)))
     net[2].bias.data.fill_(bias)
     trainer = trainer_of(engine, net, propagation=OutputOnly())
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="snntorch_brp.trainer.guard"):
         trainer.fit([batch(seed=i) for i in range(3)], epochs=2, progress=False)
     said = [record.getMessage() for record in caplog.records if " fired in epoch " in record.getMessage()]
     assert [line for line in said if "'3'" in line] == [
