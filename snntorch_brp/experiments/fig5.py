@@ -86,5 +86,6 @@ def _verdict(layer: str, rows: Sequence[Row]) -> str:
     parts = ", ".join(f"{rule} {quote(row['angle'], row['sd'], 1)}°" for rule, row in last.items())
     brp, error = last[RULES["brp"]]["angle"], last[RULES["error"]]["angle"]
     return (
-        f"{layer}, after the last epoch: {parts}. BRP is {abs(brp - error):.1f}° from TP_err (published: close to it)."
+        f"{layer}, after the last epoch: {parts}. BRP's angle differs from TP_err's by {abs(brp - error):.1f}° "
+        "(published: their directions are close)."
     )

@@ -41,7 +41,7 @@ def reproduce(lab: Lab) -> Result:
                alpha=0.85, capsize=3, label=f"{RULES[rule]}, after the last epoch")  # fmt: skip
         there = [TABLE3[setting.slot.name][rule] for setting in settings]
         ax.plot(places, there, marker="*", ms=9, color="gold", markeredgecolor=COLORS[rule], linestyle="none",
-                label=f"{RULES[rule]}, published")  # fmt: skip
+                label=f"{RULES[rule]}, published, on the paper's data")  # fmt: skip
     labels = [setting.label.replace(", in place of ", ",\nin place of\n") for setting in settings]
     ax.set_xticks(range(len(settings)), labels, fontsize=8)
     ax.set(ylabel="test accuracy, %", ylim=(0, 105))
