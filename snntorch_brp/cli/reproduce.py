@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from snntorch_brp.cli.options import DefaultsShown
 from snntorch_brp.experiments.catalogue import CATALOGUE
 from snntorch_brp.experiments.common import Lab
 from snntorch_brp.experiments.report import save, write_page
@@ -24,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
         help="make a figure or table of the paper anew, beside the published numbers",
         description="Make a figure or table of the paper anew: png, pdf, csv, and a page over all. Finished trainings "
         "are kept under OUT/runs, so that a command that was interrupted goes on where it was.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsShown,
     )
     parser.set_defaults(run=run_reproduce)
     parser.add_argument("name", metavar="NAME", choices=(*CATALOGUE, "all"), help=f"{', '.join(CATALOGUE)} or all")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snntorch_brp.cli.options import DefaultsShown, whole
 from snntorch_brp.data.images import load_mnist
 from snntorch_brp.shifting import CreditTask, ShiftingNetwork, accuracy, fit, graded_times, tasks
 from snntorch_brp.shifting.raster import spike_times
@@ -32,26 +33,25 @@ def add_parser(subparsers: Any) -> None:
     shift = subparsers.add_parser("shift", help="Shifting Learning, a classifier of single spike times")
     options = shift.add_subparsers(title="tasks", metavar="TASK", required=True)
     for name, title in _TASKS.items():
-        formatter = argparse.ArgumentDefaultsHelpFormatter
-        parser = options.add_parser(name, help=title, description=title, formatter_class=formatter)
+        parser = options.add_parser(name, help=title, description=title, formatter_class=DefaultsShown)
         parser.set_defaults(run=run, task=name)
         option = parser.add_argument
         if name != "tca":  # one layer: nothing hidden
             option("--feedback", default="symmetric", choices=("symmetric", "random"), help="path of the hidden error")
-        option("--epochs", type=_whole, metavar="N", help="passes over the training set (default: the recipe's)")
+        option("--epochs", type=whole, metavar="N", help="passes over the training set (default: the recipe's)")
         option("--seed", default=0, type=int, help="seed of weights, order of samples and trials")
         option("--raster", metavar="FILE", type=Path, help="draw the spike times of one sample into this file")
         if name == "xor":
-            option("--seeds", default=40, type=_whole, metavar="N", help="networks to train, seeds from --seed on")
+            option("--seeds", default=40, type=whole, metavar="N", help="networks to train, seeds from --seed on")
         if name == "iris":
-            option("--repeats", default=5, type=_whole, metavar="N", help="repetitions of the 5 folds")
+            option("--repeats", default=5, type=whole, metavar="N", help="repetitions of the 5 folds")
         if name.endswith("mnist"):
             option("--data", required=True, metavar="DIR", help="folder of the four IDX files")
-            option("--limit-train", type=_whole, metavar="N", help="use the first N training samples only")
-            option("--limit-test", type=_whole, metavar="N", help="use the first N test samples only")
+            option("--limit-train", type=whole, metavar="N", help="use the first N training samples only")
+            option("--limit-test", type=whole, metavar="N", help="use the first N test samples only")
         if name == "tca":
-            option("--train-trials", default=200, type=_whole, metavar="N", help="trials to learn from")
-            option("--test-trials", default=50, type=_whole, metavar="N", help="unseen trials")
+            option("--train-trials", default=200, type=whole, metavar="N", help="trials to learn from")
+            option("--test-trials", default=50, type=whole, metavar="N", help="unseen trials")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,9 +145,3 @@ def _train(
     for _ in fit(net, spikes, labels, recipe.schedule, generator=generator, transform=move):
         pass
     return net
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 from dataclasses import fields
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from snntorch_brp import distributed
+from snntorch_brp.cli.options import DefaultsShown, not_negative, positive, whole
 from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, RunConfig, resolve_device
 from snntorch_brp.experiments.runs import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.experiments.tasks import TASKS
@@ -24,8 +24,7 @@ def add_parser(subparsers: Any) -> None:
     train = subparsers.add_parser("train", help="train a network on a data set and write a run folder")
     tasks = train.add_subparsers(title="data sets", metavar="TASK", required=True)
     for name, task in TASKS.items():
-        formatter = argparse.ArgumentDefaultsHelpFormatter
-        parser = tasks.add_parser(name, help=task.title, description=task.title, formatter_class=formatter)
+        parser = tasks.add_parser(name, help=task.title, description=task.title, formatter_class=DefaultsShown)
         parser.set_defaults(run=run_train, task=name, data=None)
         if task.needs_data:
             parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set's files")
@@ -37,28 +36,28 @@ def add_parser(subparsers: Any) -> None:
             default = argparse.SUPPRESS if own.default is None else own.default
             option(f"--{key.replace('_', '-')}", default=default, help=own.help, **shown)
         option("--propagation", default="brp", choices=PROPAGATIONS, help="what is sent to the hidden layers")
-        option("--steps", default=task.steps, type=_whole, metavar="T", help="time steps")
+        option("--steps", default=task.steps, type=whole, metavar="T", help="time steps")
         if task.rate_coded:
-            option("--alpha", default=task.alpha, type=_positive, help="the paper's α of eq. 3: smaller fires more")
+            option("--alpha", default=task.alpha, type=positive, help="the paper's α of eq. 3: smaller fires more")
         else:
             parser.set_defaults(alpha=task.alpha)
-        option("--epochs", default=task.epochs, type=_whole, metavar="N", help="passes over the training set")
-        option("--lr", default=task.lr, type=_positive, help="learning rate of Adam")
+        option("--epochs", default=task.epochs, type=whole, metavar="N", help="passes over the training set")
+        option("--lr", default=task.lr, type=positive, help="learning rate of Adam")
         option("--schedule", default="cosine", choices=SCHEDULES, help="learning rate over the run")
-        option("--batch-size", default=task.batch_size, type=_whole, metavar="B", help="samples in a batch")
+        option("--batch-size", default=task.batch_size, type=whole, metavar="B", help="samples in a batch")
         option("--seed", default=0, type=int, help="seed of weights, feedback, order and encoding")
-        option("--weight-decay", default=0.0, type=_not_negative, help="of AdamW, instead of Adam")
-        option("--clip-norm", type=_positive, metavar="NORM", help="largest norm of the gradient")
-        option("--patience", type=_whole, metavar="N", help="stop after N epochs without a better test accuracy")
+        option("--weight-decay", default=0.0, type=not_negative, help="of AdamW, instead of Adam")
+        option("--clip-norm", type=positive, metavar="NORM", help="largest norm of the gradient")
+        option("--patience", type=whole, metavar="N", help="stop after N epochs without a better test accuracy")
         option("--precision", default="float32", choices=("float32", "bfloat16"), help="of the products")
         option("--engine", default="auto", choices=("auto", "attach", "fused"), help="how the layers are run")
         option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
-        option("--limit-train", type=_whole, metavar="N", help="use the first N training samples only")
-        option("--limit-test", type=_whole, metavar="N", help="use the first N test samples only")
+        option("--limit-train", type=whole, metavar="N", help="use the first N training samples only")
+        option("--limit-test", type=whole, metavar="N", help="use the first N test samples only")
         option("--out", metavar="DIR", help="run folder (default: runs/TASK-RULE-TIME)", default=argparse.SUPPRESS)
         option("--resume", action="store_true", help="go on from the newest checkpoint in --out, if there is one")
-        option("--checkpoint-every", type=_whole, metavar="STEPS", help="save within an epoch, too")
-        option("--keep", default=3, type=_whole, metavar="K", help="keep the last K checkpoints, and the best")
+        option("--checkpoint-every", type=whole, metavar="STEPS", help="save within an epoch, too")
+        option("--keep", default=3, type=whole, metavar="K", help="keep the last K checkpoints, and the best")
         text = "write TensorBoard's files (default: if it is installed)"
         option("--tensorboard", action=argparse.BooleanOptionalAction, default=installed(), help=text)
         option("--workers", default=0, type=int, metavar="N", help="processes that read data ahead")
@@ -67,7 +66,7 @@ def add_parser(subparsers: Any) -> None:
     evaluate.set_defaults(run=run_evaluate)
     evaluate.add_argument("folder", metavar="RUN", type=Path, help="run folder that train wrote")
     evaluate.add_argument("--data", metavar="DIR", help="folder of the data set (default: where it was)")
-    evaluate.add_argument("--limit-test", type=_whole, metavar="N", help="use the first N samples only")
+    evaluate.add_argument("--limit-test", type=whole, metavar="N", help="use the first N samples only")
     evaluate.add_argument("--training-set", action="store_true", help="test on the training set")
 
 
@@ -135,23 +134,3 @@ def _confusion_table(confusion: Tensor) -> str:
     header = " " * 5 + "".join(f"{label:>{width}}" for label in range(len(confusion)))
     rows = [f"{label:>5}" + "".join(f"{n:>{width}}" for n in row) for label, row in enumerate(confusion.tolist())]
     return "\n".join([header, *rows])
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _not_negative(text: str) -> float:
-    return 0.0 if text in ("0", "0.0") else _positive(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
