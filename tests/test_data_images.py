@@ -58,10 +58,11 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         (b"\x00\x00\x08\x01\x00\x00", "truncated"),
         (idx(np.zeros(12, np.uint8))[:-1], "truncated"),
         (idx(np.zeros(12, np.uint8)) + b"x", "truncated or has trailing"),
-        (gzip.compress(idx(np.zeros(12, np.uint8)))[:-9], "gzip file is damaged"),
+        (gzip.compress(idx(np.zeros(12, np.uint8)), mtime=0)[:-9], "gzip file is damaged"),
         (idx(np.full(12, 10, np.uint8)), "0..9"),
         (idx(np.zeros(11, np.uint8)), "12 images"),
     ],
+    ids=["empty", "images", "floats", "no sizes", "short", "long", "gzip", "label 10", "too few"],
 )
 def test_a_damaged_file_is_named_with_what_was_found(folder: Path, content: bytes, message: str) -> None:
     (folder / "train-labels-idx1-ubyte").write_bytes(content)
