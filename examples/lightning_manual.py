@@ -1,8 +1,10 @@
-"""A LightningModule that learns by BRP: attach, and Lightning's manual optimization.
+# %% [markdown]
+# # BRP in PyTorch Lightning: attach, and manual optimization
+#
+# A LightningModule keeps its network and its loop; only `manual_backward(loss)` becomes `brp.backward(loss, labels)`.
+# Lightning is not a dependency of this package: `pip install lightning`, then run this.
 
-pip install lightning && python examples/lightning_manual.py
-"""
-
+# %%
 from __future__ import annotations
 
 import importlib.util
@@ -16,6 +18,7 @@ from snntorch_brp import BRP, RateEncoder, attach, unroll
 from snntorch_brp.data.images import load_digits
 from snntorch_brp.data.loader import batches
 
+# %%
 if importlib.util.find_spec("lightning") is None:
     raise SystemExit("This example needs Lightning: pip install lightning")
 
