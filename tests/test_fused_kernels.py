@@ -140,3 +140,10 @@ def test_without_a_compiler_plain_torch_runs_and_the_log_says_so(monkeypatch, ca
     FusedEngine(net, BRP(), num_classes=3, loss_fn=rate_mse, feedback=feedback).step(x, labels)
     for p, gradient in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_bfloat16_without_matrix_units_is_told(monkeypatch, caplog):
+    monkeypatch.setattr("snntorch_brp.fused.engine.matrix_units_available", lambda: False)
+    with caplog.at_level("WARNING", logger="snntorch_brp.fused.engine"):
+        FusedEngine(mlp([4, 5, 3]), BRP(), num_classes=3, loss_fn=rate_mse, precision="bfloat16")
+    assert "computes its products in float32" in caplog.text

@@ -6,6 +6,7 @@ of a layer, gives the layer its gradient and is forgotten before the next one st
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused.dynamics import dynamics_of
 from snntorch_brp.fused.fire import fire, fire_back
 from snntorch_brp.fused.plan import Layer, neuron_shapes, plan
+from snntorch_brp.fused.products import matrix_units_available
 from snntorch_brp.fused.synapse import Passed
 from snntorch_brp.propagation import Propagation, project
 from snntorch_brp.window import Window
+
+logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = {False: 10_000_000, True: 32_000_000}  # of membranes: linear layers gain more from large products
 
@@ -94,6 +98,8 @@ class FusedEngine:
         self.reduction = reduction
         self.chunk = chunk
         self.parts = {"float32": 3, "bfloat16": 1}[precision]
+        if precision == "bfloat16" and not matrix_units_available():
+            logger.warning("no bfloat16 matrix units here: the fused engine computes its products in float32")
         self.watch: Callable[[str, Tensor], None] | None = None  # is told a layer's name and rates, [b, *]
         self._key: object = None  # the input for which the numbers of neurons are known
         self._neurons: dict[str, int] = {}
