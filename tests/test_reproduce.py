@@ -28,7 +28,6 @@ from snntorch_brp.trainer import BRPTrainer, EpochResult
 TINY = Budget(
     "quick",
     epochs=1,
-    long_epochs=1,
     batch_size=30,
     lr=1e-3,
     train=30,
@@ -118,7 +117,7 @@ def test_a_mean_is_over_the_seeds_as_stored(tmp_path: Path) -> None:
     lab = Lab(tmp_path, budget=replace(TINY, epochs=2))
     (setting,) = lab.settings(MNIST)
     result = CATALOGUE["fig6"](lab)
-    accuracies = [lab.train(setting, "brp", seed).accuracies for seed in lab.seeds()]
+    accuracies = [lab.train(setting, "brp", seed).accuracies for seed in lab.seeds(setting)]
     ours = [row for row in result.rows if row.get("rule") == "TP_BRP" and row["source"] == "measured"]
     assert [row["accuracy"] for row in ours] == [pytest.approx(sum(pair) / 2) for pair in zip(*accuracies, strict=True)]
     assert [row["sd"] for row in ours] == [
@@ -214,10 +213,42 @@ def test_data_is_found_by_its_files(tmp_path: Path) -> None:
 def test_full_is_the_paper() -> None:
     full = settings.BUDGETS["full"]
     assert (full.batch_size, full.lr, full.schedule) == (50, 1e-4, "constant")
-    assert (full.epochs, full.long_epochs, full.seeds) == (100, 400, 3)
+    assert (full.epochs, full.seeds) == (100, 3)
+    assert full.long_epochs["mnist"] == full.long_epochs["cifar10"] == 400
+    assert all(full.long_epochs[task] > 400 for task in ("tidigits", "fsdd", "dvsgesture", "nmnist"))
     assert full.train is full.test is None
-    assert not full.networks
-    assert not full.steps
+    assert not any((full.networks, full.steps, full.batch_sizes, full.task_epochs, full.task_seeds))
+
+
+def test_cpu_is_all_the_data_on_the_networks_of_the_tasks() -> None:
+    cpu = settings.BUDGETS["cpu"]
+    assert cpu.train is cpu.test is None
+    assert not cpu.networks
+
+
+def test_a_budget_gives_some_tasks_epochs_and_seeds_of_their_own(tmp_path: Path) -> None:
+    budget = replace(TINY, epochs=3, task_epochs={"mnist": 2}, long_epochs={"mnist": 5}, task_seeds={"mnist": 1})
+    lab = Lab(tmp_path, budget=budget)
+    mnist, fsdd = (Setting(slot, task, tmp_path) for slot, task in ((MNIST, "mnist"), (TIDIGITS_1D, "fsdd")))
+    assert [lab.config(setting, "brp", 0).epochs for setting in (mnist, fsdd)] == [2, 3]
+    assert [len(lab.seeds(setting)) for setting in (mnist, fsdd)] == [1, 2]
+
+
+def test_table3_trains_longer_where_the_budget_says_so(tmp_path: Path) -> None:
+    for long_epochs, expected in ({}, 1), ({"digits": 2}, 2):
+        lab = Lab(tmp_path, budget=replace(TINY, long_epochs=long_epochs))
+        measured = [row for row in CATALOGUE["table3"](lab).rows if row["source"] == "measured"]
+        assert {row["epochs"] for row in measured} == {expected}
+
+
+@pytest.mark.parametrize(("argv", "seeds"), [([], 1), (["--seeds", "2"], 2)])
+def test_seeds_asked_for_are_used_for_every_task(
+    argv: list[str], seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.BUDGETS, "quick", replace(TINY, task_seeds={"digits": 1}))
+    assert main(["reproduce", "fig6", *argv, "--out", str(tmp_path), "--device", "cpu"]) == 0
+    measured = [row for row in rows(tmp_path / "fig6.csv") if row["source"] == "measured"]
+    assert {row["seeds"] for row in measured} == {str(seeds)}
 
 
 def test_inputs_have_the_share_of_spikes_asked_for() -> None:

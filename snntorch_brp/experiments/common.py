@@ -128,9 +128,9 @@ class Lab:
             return None
         return Setting(slot, "dvsgesture", folder, simulated=True)
 
-    def seeds(self) -> range:
+    def seeds(self, setting: Setting) -> range:
         """The seeds that a mean is taken over."""
-        return range(self.budget.seeds)
+        return range(self.budget.task_seeds.get(setting.task, self.budget.seeds))
 
     def config(
         self, setting: Setting, rule: str, seed: int, *, steps: int | None = None, epochs: int | None = None
@@ -148,7 +148,7 @@ class Lab:
             propagation=rule,
             steps=steps or budget.steps.get(setting.task, task.steps),
             alpha=task.alpha,
-            epochs=epochs or budget.epochs,
+            epochs=epochs or budget.task_epochs.get(setting.task, budget.epochs),
             lr=budget.lr,
             schedule=budget.schedule,
             batch_size=budget.batch_sizes.get(setting.task, budget.batch_size),

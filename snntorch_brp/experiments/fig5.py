@@ -44,7 +44,7 @@ class AngleProbe(Probe):
 def reproduce(lab: Lab) -> Result:
     """Train under every rule with the probe."""
     (setting,) = lab.settings(MNIST)
-    runs = {r: [lab.train(setting, r, seed, probe=AngleProbe) for seed in lab.seeds()] for r in COMPARED}
+    runs = {r: [lab.train(setting, r, seed, probe=AngleProbe) for seed in lab.seeds(setting)] for r in COMPARED}
     hidden = list(runs["brp"][0].found[0]["angles"])[:-1]
     figure, axes = panels(len(hidden))
     rows: list[Row] = []

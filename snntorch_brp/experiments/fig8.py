@@ -9,6 +9,7 @@ from snntorch_brp.experiments.presentation import (
     COLORS,
     RULES,
     Row,
+    epochs,
     head_panel,
     mean_and_spread,
     panels,
@@ -34,7 +35,7 @@ def reproduce(lab: Lab) -> Result:
         all_steps = lab.budget.fig8_steps or setting.slot.steps
         printed = FIG8[setting.slot.name.removesuffix(", 1-D")]
         for rule in COMPARED:
-            runs = [[lab.train(setting, rule, seed, steps=T) for seed in lab.seeds()] for T in all_steps]
+            runs = [[lab.train(setting, rule, seed, steps=T) for seed in lab.seeds(setting)] for T in all_steps]
             measured = [_row(rule, at_T) for at_T in runs]
             rows += measured
             means, spreads = ([row[key] for row in measured] for key in ("accuracy", "sd"))
@@ -61,5 +62,5 @@ def _verdict(setting: Setting, rows: Sequence[Row], printed: tuple[float, float]
     ours = ", ".join(f"T = {row['T']}: {quote(row['accuracy'], row['sd'])}" for row in rows)
     other = "" if setting.own else ", other data"
     span = f"{printed[0]:.2f}" if printed[0] == printed[1] else f"{printed[0]:.2f} to {printed[1]:.2f}"
-    given = f"{rows[0]['split'].partition('; ')[2]}, {rows[0]['epochs']} epochs"
+    given = f"{rows[0]['split'].partition('; ')[2]}, {epochs(rows[0]['epochs'])}"
     return f"{setting.label} ({given}), BRP: {ours} %. Published on {setting.slot.name}{other}: {span}."

@@ -105,7 +105,7 @@ def reproduce(lab: Lab) -> Result:
     rows: list[Row] = []
     verdict = []
     for ax, setting in zip(axes, settings, strict=True):
-        runs = [lab.train(setting, "brp", seed, probe=SilenceProbe) for seed in lab.seeds()]
+        runs = [lab.train(setting, "brp", seed, probe=SilenceProbe) for seed in lab.seeds(setting)]
         measured = _rows(runs)
         printed = FIG9[setting.slot.name.removesuffix(", 2-D")]
         kinds = ("convolution", "FC1000")

@@ -48,13 +48,18 @@ def spent(runs: Sequence[Run]) -> str:
     """The data set and what training was given, in short."""
     first = runs[0]
     config = first.config
-    return f"{first.label} ({first.train:,} training samples, {config['epochs']} epochs, T = {config['steps']})"
+    return f"{first.label} ({first.train:,} training samples, {epochs(config['epochs'])}, T = {config['steps']})"
+
+
+def epochs(count: int) -> str:
+    """A number of epochs as text."""
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def head_panel(ax: Axes, runs: Sequence[Run], *, x: str, y: str) -> None:
     """Title and axes of a panel: the data set, what training was given, what is drawn."""
     first = runs[0]
-    given = f"{first.train:,} training samples, {first.config['epochs']} epochs"
+    given = f"{first.train:,} training samples, {epochs(first.config['epochs'])}"
     ax.set_title(f"{first.label.replace(', in place', chr(10) + 'in place')}\n{given}", fontsize=10)
     ax.set(xlabel=x, ylabel=y)
 

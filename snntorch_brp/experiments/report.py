@@ -45,7 +45,7 @@ def save(result: Result, out: Path, *, command: str, budget: str, made: str) -> 
         result: The result.
         out: Folder to write to.
         command: How it is made again.
-        budget: "quick" or "full".
+        budget: Its name.
         made: When.
 
     Returns:

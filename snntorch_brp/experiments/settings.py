@@ -115,9 +115,10 @@ class Budget:
     """How much to spend.
 
     Attributes:
-        name: "quick" or "full".
-        epochs: Passes over the training set in Fig. 6 and whatever else is not named below.
-        long_epochs: In Table III.
+        name: "quick", "cpu" or "full".
+        epochs: Passes over the training set.
+        task_epochs: By task, where it is another.
+        long_epochs: In Table III, by task, where it is another.
         batch_size: Samples in a batch.
         batch_sizes: By task, where it is another: few samples need smaller batches to learn in few epochs.
         lr: Learning rate of Adam.
@@ -128,6 +129,7 @@ class Budget:
         steps: Time steps T by task, other than the task's own.
         fig8_steps: Numbers of time steps of Fig. 8, other than the slot's.
         seeds: Seeds a mean is taken over.
+        task_seeds: By task, where it is another.
         depths: Numbers of layers of Table I.
         repeats: Timed repetitions of Table I.
         checkpoints: Whether a training that is interrupted goes on from its last epoch.
@@ -135,7 +137,8 @@ class Budget:
 
     name: str
     epochs: int
-    long_epochs: int
+    task_epochs: Mapping[str, int] = field(default_factory=dict)
+    long_epochs: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = 50
     batch_sizes: Mapping[str, int] = field(default_factory=dict)
     lr: float = 1e-4
@@ -146,6 +149,7 @@ class Budget:
     steps: Mapping[str, int] = field(default_factory=dict)
     fig8_steps: Sequence[int] | None = None
     seeds: int = 3
+    task_seeds: Mapping[str, int] = field(default_factory=dict)
     depths: Sequence[int] = (1, 2, 4, 8, 16)
     repeats: int = 10
     checkpoints: bool = True
@@ -155,7 +159,6 @@ BUDGETS = {
     "quick": Budget(
         "quick",
         epochs=8,
-        long_epochs=8,
         lr=1e-3,
         schedule="cosine",
         train=1000,
@@ -177,5 +180,23 @@ BUDGETS = {
         repeats=5,
         checkpoints=False,
     ),
-    "full": Budget("full", epochs=100, long_epochs=400),
+    "cpu": Budget(  # the tasks' own networks on all the data, as many epochs as an hour or two allows
+        "cpu",
+        epochs=10,
+        task_epochs={"mnist": 1, "cifar10": 1, "nmnist": 6},
+        lr=1e-3,
+        schedule="cosine",
+        batch_sizes={"digits": 20, "tidigits": 20, "fsdd": 20, "dvsgesture": 10, "nmnist": 20},
+        steps={"cifar10": 10, "dvsgesture": 20, "nmnist": 15},
+        fig8_steps=(10, 20, 30),
+        task_seeds={"mnist": 1, "cifar10": 1},
+    ),
+    "full": Budget(
+        "full",
+        epochs=100,
+        long_epochs={  # "more for the others": twice as many, of sets that are small
+            **dict.fromkeys(("mnist", "digits", "cifar10"), 400),
+            **dict.fromkeys(("tidigits", "fsdd", "dvsgesture", "nmnist"), 800),
+        },
+    ),
 }
