@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import snntorch as snn
 import torch
 from hypothesis import given, settings
@@ -157,14 +158,19 @@ def test_float32_and_a_snntorch_surrogate():
         net.zero_grad()
 
 
-def test_sparse_float32_convolutions():
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("kind", ["1d", "2d"])
+def test_sparse_float32_convolutions(kind, pooled):
     torch.manual_seed(0)
+    conv, pool = (getattr(nn, name + kind) for name in ("Conv", "AvgPool"))
     net = nn.Sequential(
-        *(nn.Conv2d(2, 4, 3, padding=1), RefractoryLeaky(init_hidden=True), nn.AvgPool2d(2)),
-        *(nn.Conv2d(4, 6, 3), RefractoryLeaky(init_hidden=True), nn.Flatten()),
-        *(nn.Linear(24, CLASSES), RefractoryLeaky(init_hidden=True)),
+        *(conv(2, 4, 3, padding=1), RefractoryLeaky(init_hidden=True), pool(2) if pooled else nn.Identity()),
+        *(conv(4, 6, 3), RefractoryLeaky(init_hidden=True), nn.Flatten()),
+        *(nn.LazyLinear(CLASSES), RefractoryLeaky(init_hidden=True)),
     )
-    x, labels = (torch.rand(8, 4, 2, 8, 8) < 0.1).float(), torch.tensor([0, 1, 2, 0])
+    x = (torch.rand(8, 4, 2, *(8,) * int(kind[0])) < 0.1).float()
+    labels = torch.tensor([0, 1, 2, 0])
+    unroll(net, x)  # lets the lazy layer see its inputs
     for rule in (BRP(), RewardPrediction(), ErrorProjection()):
         for consolidation in (PseudoGradient(), StateDifference()):
             assert_agree(net, x, labels, rule, consolidation, chunk=3, rtol=1e-5)

@@ -55,13 +55,15 @@ def test_only_what_it_knows_and_only_where_it_pays():
     assert not events.worth_it(few, nn.Linear(6, 3))
 
 
-@pytest.mark.parametrize("pool", [(1, 1), (2, 2), (2, 3)])
+@pytest.mark.parametrize(
+    ("shape", "pool"), [((7, 8), (1, 1)), ((7, 8), (2, 2)), ((7, 8), (2, 3)), ((8,), (1, 1)), ((8,), (1, 3))]
+)
 @pytest.mark.parametrize("tau_ref", [1, 2])
-def test_the_neurons_do_not_care_where_channels_are(pool, tau_ref):
+def test_the_neurons_do_not_care_where_channels_are(shape, pool, tau_ref):
     torch.manual_seed(0)
-    current = torch.randn(4, 3, 5, 7, 8)  # [T, B, C, H, W]
+    current = torch.randn(4, 3, 5, *shape)  # [T, B, C, H, W] or [T, B, C, W]
     neuron = Dynamics(torch.tensor(0.6), torch.tensor(0.3), boxcar(), tau_ref=tau_ref)
-    size = [5, 7 // pool[0], 8 // pool[1]]
+    size = [5, *(length // window for length, window in zip(shape, pool[-len(shape) :], strict=True))]
     first, last = torch.empty(4, 3, *size), torch.empty(4, 3, *size)
     channels_last = current.movedim(2, -1).contiguous().movedim(-1, 2)
     membrane = current.clone()
@@ -71,7 +73,7 @@ def test_the_neurons_do_not_care_where_channels_are(pool, tau_ref):
     assert torch.equal(rate_first, rate_last)
     assert torch.equal(membrane, channels_last)
     assert torch.equal(membrane, scan(current, neuron))
-    for delta in (torch.randn(1, 3, 5, 7, 8), torch.randn(4, 3, 5, 7, 8)):
+    for delta in (torch.randn(1, 3, 5, *shape), torch.randn(4, 3, 5, *shape)):
         expected = adjoint(membrane, neuron, grad_spikes=delta)
         for layout in (membrane.clone(), channels_last.clone()):
             torch.testing.assert_close(kernels.adjoint_(layout, neuron, grad_spikes=delta), expected)

@@ -129,13 +129,16 @@ def _strided(x: Tensor | None) -> _Strided:
 def _shape(x: Tensor, pool: Sequence[int]) -> _Shape:
     T, B, *neurons = x.shape
     channels_last = not _is_dense(x)
-    if max(pool) == 1 and not channels_last:  # pieces of any shape, small enough for the first cache
+    if channels_last:
+        planes = neurons[0]
+        height, width = (1, *neurons[1:])[-2:]
+    elif max(pool) > 1:
+        height, width = neurons[-2:]
+        planes = x[0, 0].numel() // (height * width)
+    else:  # pieces of any shape, small enough for the first cache
         planes, height, width = 1, 1, x[0, 0].numel()
         while width % 2 == 0 and width > 1024:
             planes, width = planes * 2, width // 2
-    else:
-        height, width = (1, *neurons)[-2:] if len(neurons) == 2 else neurons[-2:]
-        planes = x[0, 0].numel() // (height * width)
     return _Shape(T, B, x.stride(0), x.stride(1), planes, height, width, channels_last)
 
 
