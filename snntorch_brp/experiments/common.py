@@ -189,7 +189,7 @@ class Lab:
         write_whole(path, (json.dumps(asdict(run), indent=1) + "\n").encode())
         shutil.rmtree(path.with_suffix(".checkpoints"), ignore_errors=True)
         logger.info(
-            "%s, %s, T = %d, seed %d: %.1f %% after %d epochs (%.0f s)",
+            "%s, %s, T = %d, seed %d: %.1f %% after epoch %d (%.0f s)",
             run.label, rule, config.steps, seed, run.accuracies[-1], config.epochs, time.perf_counter() - start,
         )  # fmt: skip
         return run
