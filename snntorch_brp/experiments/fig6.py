@@ -1,4 +1,4 @@
-"""Fig. 6: test accuracy over the epochs, under every propagation, on the paper's four tasks."""
+"""Fig. 6: test accuracy over the epochs, under every propagation, on the paper's tasks."""
 
 from __future__ import annotations
 
