@@ -21,6 +21,7 @@ from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused.dynamics import dynamics_of
 from snntorch_brp.fused.fire import fire, fire_back
+from snntorch_brp.fused.memory import recycled
 from snntorch_brp.fused.plan import Layer, neuron_shapes, plan
 from snntorch_brp.fused.products import matrix_units_available
 from snntorch_brp.fused.synapse import Passed
@@ -239,7 +240,8 @@ class FusedEngine:
             if following is not None and not autograd:
                 pool, dtype = following.synapse.intake(dtype, self.parts)
             if spikes is None:
-                spikes = current.new_empty(x.shape[1], len(x), *_pooled(current.shape[2:], pool), dtype=dtype)
+                size = (x.shape[1], len(x), *_pooled(current.shape[2:], pool))
+                spikes = recycled(size, like=current, dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             membrane, rate = fire(current, dynamics_of(layer.neuron, current), spikes[:, rows], pool)
             _check_finite(membrane, layer)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import threading
+import weakref
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 _held = threading.local()
+_free: dict[int, list[Tensor]] = {}  # blocks of bytes that nobody uses now, by size
+SMALL = 1 << 20  # bytes that the allocator keeps by itself
 
 
 def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -19,3 +23,26 @@ def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     if held is None or held.numel() < size:
         held = _held.__dict__[key] = torch.empty(size, dtype=dtype)
     return held[:size].view(*shape)
+
+
+def recycled(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """An uninitialised tensor whose memory, on the CPU, is used again once nobody holds it or a view of it any more.
+
+    A size that is not there drops all that is free, so that no more is held than a training step needs.
+    """
+    dtype = dtype or like.dtype
+    size = math.prod(shape) * dtype.itemsize
+    if size < SMALL or like.device.type != "cpu":
+        return like.new_empty(shape, dtype=dtype)
+    try:
+        block = _free[size].pop()
+    except (KeyError, IndexError):
+        _free.clear()
+        block = torch.empty(size, dtype=torch.uint8)
+    lent = (ctypes.c_byte * size).from_address(block.data_ptr())  # dies with the last tensor on it
+    weakref.finalize(lent, _give_back, block).atexit = False
+    return torch.frombuffer(lent, dtype=dtype).view(*shape)
+
+
+def _give_back(block: Tensor) -> None:
+    _free.setdefault(len(block), []).append(block)

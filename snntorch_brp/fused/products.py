@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from snntorch_brp.fused.build import library
-from snntorch_brp.fused.memory import scratch
+from snntorch_brp.fused.memory import recycled, scratch
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
@@ -67,7 +67,7 @@ def weight_gradient(a: Tensor, z: Tensor, gradient: Tensor | None, *, parts: int
     """``∇W += aᵀ z`` in float32 for bfloat16 ``z``; shapes ``[M, N]``, ``[M, F]`` and ``[N, F]``, made when None."""
     (M, F), N = z.shape, a.shape[1]
     fresh = gradient is None
-    gradient = z.new_empty(N, F, dtype=torch.float32) if gradient is None else gradient
+    gradient = recycled((N, F), like=a) if gradient is None else gradient
     for i, part in enumerate(split(a, parts)):
         _multiply(part, z, gradient, (_TRANSPOSED, _PLAIN), (N, F, M), keep=not fresh or i > 0)
     return gradient

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snntorch_brp.fused.events import convolution_gradients, convolve, worth_it
+from snntorch_brp.fused.memory import recycled
 from snntorch_brp.fused.products import linear, matrix_units_available, weight_gradient
 
 
@@ -125,7 +126,7 @@ class Synapse:
             if weight.requires_grad and z.dtype is torch.bfloat16:
                 weight.grad = weight_gradient(rows, z, weight.grad, parts=passed.parts)
             elif weight.requires_grad:
-                _accumulate(weight, rows.T @ z)
+                _accumulate(weight, torch.mm(rows.T, z, out=recycled(weight.shape, like=z)))
             _accumulate(self.last.bias, rows.sum(0))
             return None
         assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
