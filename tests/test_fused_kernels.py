@@ -87,17 +87,21 @@ def test_pooled_spikes_are_exact_in_bfloat16():
     assert torch.equal(rounded.float(), spikes)
 
 
-@needs_compiler
-def test_three_bfloat16_numbers_hold_a_float32():
-    x = torch.randn(1000) * torch.logspace(-20, 20, 1000)
-    parts = products.split(x, 3)
-    assert torch.equal(sum(part.double() for part in parts), x.double())
-    assert torch.equal(products.split(x, 1)[0], x.bfloat16())
+@needs_matrix_units
+@pytest.mark.parametrize("size", [1, 37, 1000])
+def test_three_bfloat16_numbers_hold_a_float32(size):
+    torch.manual_seed(0)
+    x = torch.randn(size, size) * torch.logspace(-20, 20, size)
+    one = torch.eye(size, dtype=torch.bfloat16)
+    assert torch.equal(products.linear(one, x, None, parts=3), x.T)
+    assert torch.equal(products.linear(one, x, None, parts=1), x.T.bfloat16().float())
+    assert torch.equal(products.weight_gradient(x, one, None, parts=3), x.T)
+    assert torch.equal(products.weight_gradient(x, one, None, parts=1), x.T.bfloat16().float())
 
 
 @needs_matrix_units
-def test_products_of_spikes_are_float32_products():
-    M, N, K = 60, 37, 129
+@pytest.mark.parametrize(("M", "N", "K"), [(60, 37, 129), (1, 1, 1), (32, 64, 96), (800, 300, 40), (33, 10, 1600)])
+def test_products_of_spikes_are_float32_products(M, N, K):
     torch.manual_seed(0)
     z, weight, bias, a = (torch.rand(M, K) < 0.3).bfloat16(), torch.randn(N, K), torch.randn(N), torch.randn(M, N)
     got = products.linear(z, weight, bias, parts=3)
@@ -106,8 +110,9 @@ def test_products_of_spikes_are_float32_products():
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=8 * K**0.5 * 2**-23)
     gradient = torch.ones(N, K)
     products.weight_gradient(a, z, gradient, parts=3)
-    torch.testing.assert_close(gradient.double(), 1 + a.double().T @ z.double(), rtol=0, atol=8 * M**0.5 * 2**-23)
-    torch.testing.assert_close(products.weight_gradient(a, z, None, parts=3), gradient - 1, rtol=0, atol=1e-5)
+    fresh, expected = products.weight_gradient(a, z, None, parts=3), a.double().T @ z.double()
+    torch.testing.assert_close(fresh.double(), expected, rtol=0, atol=8 * M**0.5 * 2**-23)
+    torch.testing.assert_close(gradient.double(), 1 + expected, rtol=0, atol=8 * M**0.5 * 2**-23)
     rough = products.linear(z, weight, bias, parts=1)
     torch.testing.assert_close(rough, z.float() @ weight.bfloat16().float().T + bias, rtol=1e-5, atol=1e-4)
 

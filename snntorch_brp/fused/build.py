@@ -15,7 +15,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "products.cpp"))
 FLAGS = (
     *("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC"),
     *(("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()),
@@ -37,17 +37,17 @@ def _built() -> Path:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX") or "c++", "g++", "clang++"))), None)
     if compiler is None:
         raise RuntimeError("no C++ compiler found: install g++ or clang++, or name yours in CXX")
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((compiler, FLAGS, _processor())).encode()).hexdigest()[:16]
-    path = _cache() / f"kernels-{key}.so"
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES))
+    key.update(repr((compiler, FLAGS, _processor())).encode())
+    path = _cache() / f"kernels-{key.hexdigest()[:16]}.so"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     logger.info("compiling the fused kernels into %s, once", path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
-        done = subprocess.run(
-            [compiler, *FLAGS, str(SOURCE), "-o", str(built)], capture_output=True, text=True, timeout=300, check=False
-        )
+        command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(built)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             raise RuntimeError(f"{compiler} failed: {done.stderr.strip()[:500]}")
         os.replace(built, path)  # whole at once: another process may be doing the same

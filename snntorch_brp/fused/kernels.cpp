@@ -332,20 +332,3 @@ SCAN(scan_float64, double, double)
 SCAN(scan_float64_to_uint8, double, uint8_t)
 ADJOINT(adjoint_float32, float)
 ADJOINT(adjoint_float64, double)
-
-// x = first + second + third to 24 bits, each in bfloat16.
-extern "C" void split_float32(const float* x, int64_t n, bf16* first, bf16* second, bf16* third) {
-#pragma omp parallel for simd schedule(static) if (n > 1 << 16)
-    for (int64_t i = 0; i < n; ++i) {
-        first[i] = bf16(x[i]);
-        const float left = x[i] - static_cast<float>(first[i]);
-        second[i] = bf16(left);
-        third[i] = bf16(left - static_cast<float>(second[i]));
-    }
-}
-
-// x rounded to bfloat16.
-extern "C" void round_float32(const float* x, int64_t n, bf16* first) {
-#pragma omp parallel for simd schedule(static) if (n > 1 << 16)
-    for (int64_t i = 0; i < n; ++i) first[i] = bf16(x[i]);
-}
