@@ -37,8 +37,8 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--budget", choices=BUDGETS, default="quick",
-        help="quick: small networks, minutes on two cores; cpu: the paper's networks on all the data, one to two hours "
-        "for fig6; full: the paper's setting, for a GPU",
+        help="quick: small networks, minutes on two cores; cpu: the tasks' own networks on all the data, an hour or "
+        "two for fig6; full: the paper's setting, for a GPU",
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=int, metavar="N",
