@@ -21,3 +21,15 @@ def test_two_contenders_take_turns(tmp_path):
     assert float(peer["times_faster"]) == 1.0  # the only peer is the fastest
     assert float(ours["ms"]) > 0
     assert (tmp_path / "small.png").stat().st_size > 1000
+
+
+def test_the_parts_of_a_step_stand_beside_its_bare_products():
+    command = [sys.executable, str(SCRIPT.with_name("floor.py")), "--net", "small", "--steps", "5", "--rounds", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2])
+    assert done.returncode == 0, done.stderr
+    lines = (line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith("|"))
+    table = {name.strip(): [float(cell) for cell in cells if cell.strip()] for name, *cells in list(lines)[2:]}
+    # medians of two are means, and add up but for the rounding of eight numbers to 0.1
+    assert abs(sum(cells[0] for cells in table.values()) - 2 * table["step"][0]) < 0.5
+    assert table["convolutions"] == [0.0]
+    assert len(table["step"]) == 4

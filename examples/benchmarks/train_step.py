@@ -10,7 +10,7 @@ Every contender runs in a fresh process of its own. The processes take turns, on
 the machine does falls on all of them; the table gives medians over the rounds, and the ratio to the fastest peer is
 the median of the ratios within a round. Memory is the peak of resident memory above what the process held before the
 network was built. Neighbours that are not installed are named, with what to type. The last three studies are the
-paper's Table I, cost against depth, steps and batch, measured.
+paper's Table I, cost against depth, steps and batch, measured. Where the time of a step goes, ``floor.py`` says.
 """
 
 from __future__ import annotations
