@@ -161,16 +161,24 @@ def draw(rows: Sequence[dict[str, object]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     settings = list(dict.fromkeys(row["setting"] for row in rows))
+    names, values = zip(*(str(setting).split("=", 1) for setting in settings), strict=True)
+    swept = all(value.isdigit() for value in values)  # one number varies; else there is nothing in between
+    x = [int(value) for value in values] if swept else settings
     figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     for axis, key, title in zip(axes, ("ms", "MB"), ("ms a step", "peak MB above baseline"), strict=True):
         for name in dict.fromkeys(row["contender"] for row in rows):
-            values = [row[key] for row in rows if row["contender"] == name]
-            style = {"marker": "o", "linestyle": "--" if name in PEERS else "-"}
-            axis.plot(settings[: len(values)], values, label=name, **style)
+            y = [row[key] for row in rows if row["contender"] == name]
+            line = ("--" if name in PEERS else "-") if swept else ""
+            axis.plot(x, y, label=name, marker="o" if name in PEERS else "s", linestyle=line)
         axis.set(title=title, yscale="log")
+        if swept:
+            axis.set(xlabel=names[0], xscale="log")
+            axis.set_xticks(x, values)
+            axis.set_xticks([], minor=True)
+        else:
+            axis.tick_params(axis="x", rotation=20)
         axis.grid(visible=True, which="both", alpha=0.3)
-        axis.tick_params(axis="x", rotation=20)
-    axes[1].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
     figure.savefig(path, dpi=120)
 
 
