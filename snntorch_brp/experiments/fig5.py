@@ -83,7 +83,7 @@ def _rows(rule: str, layer: str, runs: Sequence[Run]) -> list[Row]:
 
 def _verdict(layer: str, rows: Sequence[Row]) -> str:
     last = {row["rule"]: row for row in rows if row["layer"] == layer}
-    parts = ", ".join(f"{rule} {quote(row['angle'], row['sd'], 1)}°" for rule, row in last.items())
+    parts = ", ".join(f"{rule} {quote(row['angle'], row['sd'], 1, '°')}" for rule, row in last.items())
     brp, error = last[RULES["brp"]]["angle"], last[RULES["error"]]["angle"]
     return (
         f"{layer}, after the last epoch: {parts}. BRP's angle differs from TP_err's by {abs(brp - error):.1f}° "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from snntorch_brp.experiments.common import Lab, Run
 from snntorch_brp.experiments.presentation import (
@@ -26,6 +26,7 @@ from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.settings import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, TIDIGITS_2D, Setting
 
 SLOTS = (MNIST, CIFAR10, TIDIGITS_1D, TIDIGITS_2D, DVSGESTURE)
+Stats = Mapping[str, Sequence[tuple[float, float]]]  # mean and spread by rule and epoch
 
 
 def reproduce(lab: Lab) -> Result:
@@ -37,17 +38,18 @@ def reproduce(lab: Lab) -> Result:
     for ax, setting in zip(axes, settings, strict=True):
         runs = {rule: [lab.train(setting, rule, seed) for seed in lab.seeds(setting)] for rule in RULES}
         printed = FIG6.get(setting.slot.name.removesuffix(", 1-D"), {})
-        for rule in RULES:
-            rows += [_row(rule, epoch, runs[rule]) for epoch in range(len(runs[rule][0].epochs))]
-            stats = [mean_and_spread(values) for values in zip(*(run.accuracies for run in runs[rule]), strict=True)]
-            _draw(ax, rule, stats)
-        for rule, value in printed.items():
-            rows.append(published(setting.slot.name, rule=RULES[rule], accuracy=value))
-            ax.axhline(value, color=COLORS[rule], linestyle=":", linewidth=1)
+        stats = {
+            rule: [mean_and_spread(seeds) for seeds in zip(*(run.accuracies for run in runs[rule]), strict=True)]
+            for rule in RULES
+        }
+        rows += [_row(rule, epoch, runs[rule]) for rule in RULES for epoch in range(len(stats[rule]))]
+        rows += [published(setting.slot.name, rule=RULES[rule], accuracy=value) for rule, value in printed.items()]
         verdict.append(_verdict(setting, runs, printed))
-        several = len(runs["brp"][0].epochs) > 1
-        head_panel(ax, runs["brp"], x="epoch" if several else "", y="test accuracy, %")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True) if several else NullLocator())
+        head_panel(ax, runs["brp"], x="epoch", y="test accuracy, %")
+        if len(stats["brp"]) > 1:
+            _curves(ax, stats, printed)
+        else:
+            _bars(ax, stats, printed)
     axes[0].plot([], [], color="black", linestyle=":", linewidth=1, label="published, on the paper's data")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     notes = [
@@ -59,14 +61,22 @@ def reproduce(lab: Lab) -> Result:
     return Result("fig6", "test accuracy over the epochs", figure, rows, verdict, notes)
 
 
-def _draw(ax: Axes, rule: str, stats: Sequence[tuple[float, float]]) -> None:
-    """Accuracy over the epochs; one epoch is no curve, so it is a bar."""
-    if len(stats) > 1:
-        band(ax, range(1, len(stats) + 1), stats, color=COLORS[rule], label=RULES[rule])
-        return
-    ((mean, spread),) = stats
-    ax.bar(list(RULES).index(rule), mean, yerr=spread, color=COLORS[rule], alpha=0.85, capsize=3, label=RULES[rule])
-    ax.text(list(RULES).index(rule), mean / 2, f"{mean:.1f}", ha="center", color="white")
+def _curves(ax: Axes, stats: Stats, printed: Mapping[str, float]) -> None:
+    for rule, epochs in stats.items():
+        band(ax, range(1, len(epochs) + 1), epochs, color=COLORS[rule], label=RULES[rule])
+    for rule, value in printed.items():
+        ax.axhline(value, color=COLORS[rule], linestyle=":", linewidth=1)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _bars(ax: Axes, stats: Stats, printed: Mapping[str, float]) -> None:
+    """One epoch is no curve: a bar each, with its height written in it."""
+    for place, (rule, ((mean, spread),)) in enumerate(stats.items()):
+        ax.bar(place, mean, yerr=spread, color=COLORS[rule], alpha=0.85, capsize=3, label=RULES[rule])
+        ax.text(place, mean / 2, f"{mean:.1f}", ha="center", color="white")
+        if rule in printed:
+            ax.hlines(printed[rule], place - 0.4, place + 0.4, color="black", linestyle=":", linewidth=1)
+    ax.set(xlabel="", xticks=[])
 
 
 def _row(rule: str, epoch: int, runs: Sequence[Run]) -> Row:
@@ -79,7 +89,7 @@ def _verdict(setting: Setting, runs: dict[str, list[Run]], printed: Mapping[str,
     for rule in RULES:
         mean, spread = mean_and_spread(run.accuracies[-1] for run in runs[rule])
         beside = f" (published {printed[rule]:.2f})" if setting.own and rule in printed else ""
-        parts.append(f"{RULES[rule]} {quote(mean, spread)} %{beside}")
+        parts.append(f"{RULES[rule]} {quote(mean, spread, unit=' %')}{beside}")
     told_apart = ""
     if printed and not setting.own:
         there = ", ".join(f"{RULES[rule]} {value:.2f}" for rule, value in printed.items())

@@ -59,8 +59,8 @@ def _row(rule: str, runs: Sequence[Run]) -> Row:
 
 
 def _verdict(setting: Setting, rows: Sequence[Row], printed: tuple[float, float]) -> str:
-    ours = ", ".join(f"T = {row['T']}: {quote(row['accuracy'], row['sd'])}" for row in rows)
+    ours = ", ".join(f"T = {row['T']}: {quote(row['accuracy'], row['sd'], unit=' %')}" for row in rows)
     other = "" if setting.own else ", other data"
     span = f"{printed[0]:.2f}" if printed[0] == printed[1] else f"{printed[0]:.2f} to {printed[1]:.2f}"
     given = f"{rows[0]['split'].partition('; ')[2]}, {epochs(rows[0]['epochs'])}"
-    return f"{setting.label} ({given}), BRP: {ours} %. Published on {setting.slot.name}{other}: {span}."
+    return f"{setting.label} ({given}), BRP: {ours}. Published on {setting.slot.name}{other}: {span}."

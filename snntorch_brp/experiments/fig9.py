@@ -159,7 +159,7 @@ def _verdict(
 ) -> str:
     most = {(row["layer"], row["input"]): row for row in rows}  # the last, with the most spikes
     parts = [
-        f"{layer} {quote(100 * row['silent'], 100 * row['sd'], 1)} % silent at {100 * row['measured share']:.0f} % "
+        f"{layer} {quote(100 * row['silent'], 100 * row['sd'], 1, ' %')} silent at {100 * row['measured share']:.0f} % "
         f"{source} input"
         for (layer, source), row in most.items()
         if layer in hidden

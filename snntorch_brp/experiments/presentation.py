@@ -95,11 +95,13 @@ def mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
 
-def quote(mean: float, spread: float, digits: int = 2) -> str:
+def quote(mean: float, spread: float, digits: int = 2, unit: str = "") -> str:
     """A mean and its spread as text.
 
     Example:
-        >>> quote(98.888, 0.1234), quote(98.888, math.nan, 1)
-        ('98.89 ± 0.12', '98.9 (one seed)')
+        >>> quote(98.888, 0.1234), quote(98.888, math.nan, 1, unit=" %")
+        ('98.89 ± 0.12', '98.9 % (one seed)')
     """
-    return f"{mean:.{digits}f} (one seed)" if math.isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    if math.isnan(spread):
+        return f"{mean:.{digits}f}{unit} (one seed)"
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}{unit}"

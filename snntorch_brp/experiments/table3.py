@@ -30,8 +30,8 @@ def reproduce(lab: Lab) -> Result:
             printed = TABLE3[setting.slot.name][rule]
             rows += [row, published(setting.slot.name, rule=RULES[rule], best=printed)]
             parts.append(
-                f"{RULES[rule]} {row['best']:.2f} % at best, {quote(row['accuracy'], row['sd'])} after the last "
-                f"epoch (published{'' if setting.own else ', on other data'}: {printed:.2f})"
+                f"{RULES[rule]} {row['best']:.2f} % at best, {quote(row['accuracy'], row['sd'], unit=' %')} after the "
+                f"last epoch (published{'' if setting.own else ', on other data'}: {printed:.2f})"
             )
         verdict.append(f"{spent(runs)}: {'; '.join(parts)}.")
     figure, ax = plt.subplots(figsize=(2.2 + 1.9 * len(settings), 4), layout="constrained")
