@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from snntorch_brp.window import Window
@@ -120,6 +121,71 @@ class StateDifference(Consolidation):
         if self.state == "membrane":
             return Gradients(membrane=window.membrane - self.gain * delta)
         return Gradients(spikes=(window.rate - self.gain * delta) / window.steps)
+
+
+@dataclass(frozen=True)
+class Correlation(Consolidation):
+    """Turn the layer's activity towards a code of the class: the local objective ``-corr(rate, code)``.
+
+    Under :class:`~snntorch_brp.propagation.BRP`, δ_l is one of K fixed random vectors, and the code is what a fixed
+    random network makes of the label: δ_l itself, or with ``rectify`` its positive part, which spikes can reach. Only
+    the direction of the activity counts, so the layer falls silent once it has the code, whatever its rate.
+
+    Args:
+        rectify: Put the code through a rectifier.
+
+    Example:
+        >>> delta, window = torch.tensor([[[0.5, -0.5]]]), Window(torch.tensor([[[1.0, 0.0]]]))
+        >>> Correlation().gradients(delta, window).spikes.abs().max().item() < 1e-6
+        True
+    """
+
+    rectify: bool = False
+
+    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+        """``∂L/∂s_t``, the same at every step: minus the part of the code that the activity does not have yet."""
+        code = delta.mean(0).flatten(1)
+        code = _direction(code.relu() if self.rectify else code)[0]
+        activity, length = _direction(window.rate.flatten(1))
+        gradient = -(code - (code * activity).sum(1, keepdim=True) * activity) / length
+        return Gradients(spikes=gradient.view_as(window.rate)[None])
+
+
+@dataclass(frozen=True)
+class SimilarityMatching(Consolidation):
+    """Samples that are sent the same shall be alike: ``½ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²``.
+
+    Rates are taken without their mean over the batch (after Nøkland and Eidnes, "Training Neural Networks with Local
+    Error Signals", ICML 2019, whose networks do not spike). Samples are compared with each other: under the fused
+    engine set its ``chunk`` to the batch size.
+
+    Example:
+        >>> delta, window = torch.eye(2)[None], Window(torch.eye(2)[None])
+        >>> SimilarityMatching().gradients(delta, window).spikes.abs().max().item() < 1e-6  # opposite: as far as it goes
+        True
+    """
+
+    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+        """``∂L/∂s_t``, the same at every step."""
+        sent = F.normalize(delta.mean(0).flatten(1), dim=1)
+        rate = window.rate.flatten(1)
+        rate = rate - rate.mean(0)
+        length = rate.norm(dim=1, keepdim=True).clamp(min=_TINY)
+        activity = rate / length
+        alike = activity @ activity.T
+        error = (alike - sent @ sent.T) / len(rate)
+        gradient = (error @ activity - (error * alike).sum(1, keepdim=True) * activity) / length
+        return Gradients(spikes=gradient.view_as(window.rate)[None])
+
+
+_TINY = 1e-6
+
+
+def _direction(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B, N]`` without each row's mean, of length 1; and the lengths, ``[B, 1]``."""
+    x = x - x.mean(1, keepdim=True)
+    length = x.norm(dim=1, keepdim=True).clamp(min=_TINY)
+    return x / length, length
 
 
 def trace(x: Tensor, decay: float) -> Tensor:

@@ -66,6 +66,43 @@ class RateEncoder:
         return rate_encode(intensity, self.steps, alpha=self.alpha, generator=self.generator)
 
 
+@dataclass(frozen=True)
+class DirectEncoder:
+    """Direct coding: the analog input itself is the first layer's input at every step, and its neurons make the spikes.
+
+    The steps share one memory, and the fused engine computes the first synapse once for all of them.
+
+    Args:
+        steps: Number of time steps T.
+        standardize: Give every sample mean 0 and standard deviation 1 first, as an eye adapts to the light.
+
+    Raises:
+        ValueError: If ``steps`` is not positive.
+
+    Example:
+        >>> DirectEncoder(steps=6)(torch.rand(50, 3, 32, 32)).shape
+        torch.Size([6, 50, 3, 32, 32])
+    """
+
+    steps: int
+    standardize: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """A batch ``[B, ...]`` to ``[T, B, ...]``."""
+        if self.standardize:
+            flat = x.flatten(1)
+            flat = (flat - flat.mean(1, keepdim=True)) / flat.std(1, keepdim=True, correction=0).clamp(min=_EVEN)
+            x = flat.view_as(x)
+        return x.expand(self.steps, *x.shape)
+
+
+_EVEN = 0.05  # standard deviation below which a sample counts as even, and its noise is not blown up
+
+
 def check_labels(labels: Tensor, num_classes: int) -> None:
     """Raise a ValueError unless ``labels`` is an integer vector ``[B]`` of classes 0..K-1."""
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.numel() == 0:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from snntorch_brp.encoding import label_spikes
@@ -63,6 +64,7 @@ class BRP(Propagation):
         label_rate: Probability that the label neuron fires at a step (eq. 4); 1 is one-hot at every step.
         stepwise: Send Label_spikes(t) step by step instead of its mean ȳ.
         generator: Source of the Bernoulli label spikes.
+        centred: Send ``ȳ - 1/K``, so that the sum over all classes pushes nothing.
 
     Example:
         >>> rule = BRP()
@@ -74,6 +76,7 @@ class BRP(Propagation):
     label_rate: float = 1.0
     stepwise: bool = False
     generator: torch.Generator | None = None
+    centred: bool = False
 
     def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
         """Label_spikes(t), ``[T, B, K]``, or their mean ȳ, ``[1, B, K]``."""
@@ -83,8 +86,8 @@ class BRP(Propagation):
         return spikes if self.stepwise else spikes.mean(0, keepdim=True)
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
-        """``TP = ȳ``."""
-        return label
+        """``TP = ȳ``, or ``ȳ - 1/K``."""
+        return label - 1 / label.shape[-1] if self.centred else label
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,13 @@ class RewardPrediction(Propagation):
     falls silent once it predicts it. Label only, like BRP: nothing of any other layer is seen. This rule is
     this project's own, in the spirit of eqs. 8-9 and of the reward prediction error of dopamine neurons.
 
+    With ``cosine`` it reads the direction of its activity alone, ``p_l = softmax(κ cos(B_l, rate_l - mean rate))``:
+    in a large layer the product of rates and B_l grows with the number of neurons, so that the reading is sure of
+    itself before the activity has changed much; an angle has to turn.
+
     Args:
-        kappa: Inverse temperature κ of the reading.
+        kappa: Inverse temperature κ of the reading; with ``cosine`` about 10.
+        cosine: Read the direction of the activity.
 
     Example:
         >>> silent, label = Window(torch.zeros(20, 1, 4)), torch.tensor([[[0.0, 1.0]]])
@@ -107,13 +115,17 @@ class RewardPrediction(Propagation):
     """
 
     kappa: float = 5.0
+    cosine: bool = False
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = p_l - ȳ``."""
-        B_l = feedback.flatten(1)
-        norm = B_l.norm(dim=1).mean()
-        p_l = torch.softmax(self.kappa * (window.rate.flatten(1) @ B_l.T) / norm**2, dim=1)
-        return p_l - label
+        B_l, rate = feedback.flatten(1), window.rate.flatten(1)
+        if self.cosine:
+            rate = rate - rate.mean(1, keepdim=True)
+            reading = F.normalize(rate, dim=1) @ F.normalize(B_l, dim=1).T
+        else:
+            reading = rate @ B_l.T / B_l.norm(dim=1).mean() ** 2
+        return torch.softmax(self.kappa * reading, dim=1) - label
 
 
 @dataclass(frozen=True)

@@ -230,11 +230,18 @@ class FusedEngine:
         kept, spikes = [], None
         autograd = keep and not self.propagation.local  # true backpropagation goes through what is between neurons
         through = autograd and layer is not self.layers[0]
+        steady = _same_at_every_step(x) and layer.synapse.steady and not through
         for rows in self._rows(layer, x, whole=through or following is None):
             learning = keep or learn is not None
             current, passed = layer.synapse.forward(
-                x[:, rows], learning=learning, through=through, passing=not keep, parts=self.parts
+                x[:1, rows] if steady else x[:, rows],
+                learning=learning,
+                through=through,
+                passing=not keep,
+                parts=self.parts,
             )
+            if steady:
+                passed.steady, current = True, _repeated(current, len(x))
             held = current.clone() if "current" in self.consolidation.keeps else None
             pool, dtype = (1, 1), current.dtype
             if following is not None and not autograd:
@@ -257,6 +264,8 @@ class FusedEngine:
 
     def _entering(self, x: Tensor) -> Tensor:
         """The input in the dtype that the first layer takes, where nothing is lost."""
+        if _same_at_every_step(x):
+            return self._entering(x[:1]).expand(x.shape)
         _, dtype = self.layers[0].synapse.intake(x.dtype, self.parts)
         if dtype is not torch.bfloat16:
             return x
@@ -309,6 +318,18 @@ class FusedEngine:
                 raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the loss function")
             (grad_spikes,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), grad_spikes
+
+
+def _same_at_every_step(x: Tensor) -> bool:
+    """Direct coding: one step, seen T times (:class:`snntorch_brp.encoding.DirectEncoder`)."""
+    return len(x) > 1 and x.stride(0) == 0
+
+
+def _repeated(current: Tensor, steps: int) -> Tensor:
+    """``[1, b, *]`` as ``[T, b, *]``, sample-major, in memory of its own: the neurons write into it."""
+    B = current.shape[1]
+    repeated = recycled((B, steps, *current.shape[2:]), like=current).transpose(0, 1)
+    return repeated.copy_(current.expand(repeated.shape))
 
 
 def _check_finite(membrane: Tensor, layer: Layer) -> None:

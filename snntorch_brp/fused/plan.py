@@ -14,6 +14,7 @@ from torch.func import functional_call
 from snntorch_brp.fused.dynamics import why_not
 from snntorch_brp.fused.synapse import Synapse
 from snntorch_brp.neurons import is_spiking
+from snntorch_brp.standardize import Standardize
 
 
 class NotFusible(ValueError):
@@ -46,7 +47,7 @@ STATELESS = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Flatten, nn.Identity),
     *(nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d),
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d),
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d, Standardize),
 )
 
 

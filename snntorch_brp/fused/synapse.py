@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snntorch_brp.fused.events import convolution_gradients, convolve, worth_it
 from snntorch_brp.fused.memory import recycled
 from snntorch_brp.fused.products import linear, matrix_units_available, weight_gradient
+from snntorch_brp.standardize import Standardize
 
 
 @dataclass
@@ -23,13 +25,15 @@ class Passed:
     current: Tensor | None = None
     parts: int = 3
     by_events: bool = False
+    steady: bool = False  # one step of the input stood for all
 
 
 class Synapse:
     """All modules between two neurons.
 
     A lone Linear or Conv behind parameterless modules is done by hand: one product over all steps and samples each
-    way, added straight to ``.grad``. Everything else, and all that true backpropagation needs, goes through autograd.
+    way, added straight to ``.grad``; a Linear swallows a :class:`Standardize` before it. Everything else, and all that
+    true backpropagation needs, goes through autograd.
 
     Args:
         modules: In the order in which they run.
@@ -45,7 +49,11 @@ class Synapse:
         self.last = modules[-1] if modules else nn.Identity()
         self.by_hand = _by_hand(self.last) and not any(list(module.parameters()) for module in modules[:-1])
         self.pool = _pooling(modules[0]) if self.by_hand and behind_neuron else (1, 1)
-        self._before = nn.Sequential(*modules[0 if self.pool == (1, 1) else 1 : -1])
+        before = modules[0 if self.pool == (1, 1) else 1 : -1]
+        swallowed = before[-1] if self.by_hand and isinstance(self.last, nn.Linear) and before else None
+        fits = isinstance(swallowed, Standardize) and len(swallowed.mean) == self.last.in_features
+        self._norm = swallowed if fits else None
+        self._before = nn.Sequential(*(before if self._norm is None else before[:-1]))
         self._norms = [module for module in modules if isinstance(module, _BatchNorm)]
 
     def intake(self, dtype: torch.dtype, parts: int) -> tuple[tuple[int, int], torch.dtype]:
@@ -76,6 +84,11 @@ class Synapse:
         return any(p.requires_grad for p in self.modules.parameters())
 
     @property
+    def steady(self) -> bool:
+        """Whether an input that stays the same from step to step gives currents that do."""
+        return self.by_hand and not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in self.modules)
+
+    @property
     def couples_samples(self) -> bool:
         """Whether samples see each other: batch statistics, which belong to one step of the whole batch."""
         return any(norm.training or not norm.track_running_stats for norm in self._norms)
@@ -96,12 +109,10 @@ class Synapse:
             with torch.no_grad():
                 z, (B, T) = _batched(x)
                 z = self._before(z.to(next(self.last.parameters()).dtype) if z.dtype is torch.uint8 else z)
-                if z.dtype is torch.bfloat16:
-                    assert isinstance(self.last, nn.Linear)
-                    rows = linear(z.flatten(0, -2), self.last.weight, self.last.bias, parts=parts, passing=passing)
+                if isinstance(self.last, nn.Linear):
+                    rows = self._linear(z.flatten(0, -2), parts=parts, passing=passing)
                     return _unbatched(rows.unflatten(0, z.shape[:-1]), B, T), Passed(z, parts=parts)
                 if worth_it(z, self.last):
-                    assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
                     return _unbatched(convolve(z, self.last, passing=passing), B, T), Passed(z, by_events=True)
                 return _unbatched(self.last(z), B, T), Passed(z)
         with torch.set_grad_enabled(learning):
@@ -119,15 +130,11 @@ class Synapse:
             if passed.current.requires_grad:
                 passed.current.backward(a)
             return passed.source.grad
+        if passed.steady:
+            a = a.sum(0, keepdim=True)
         a, _ = _batched(a)
         if isinstance(self.last, nn.Linear):
-            rows = a.flatten(0, -2)
-            z, weight = passed.source.flatten(0, -2), self.last.weight
-            if weight.requires_grad and z.dtype is torch.bfloat16:
-                weight.grad = weight_gradient(rows, z, weight.grad, parts=passed.parts)
-            elif weight.requires_grad:
-                _accumulate(weight, torch.mm(rows.T, z, out=recycled(weight.shape, like=z)))
-            _accumulate(self.last.bias, rows.sum(0))
+            self._linear_backward(a.flatten(0, -2), passed.source.flatten(0, -2), parts=passed.parts)
             return None
         assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
         gradients = convolution_gradients if passed.by_events else _convolution_gradients
@@ -135,6 +142,30 @@ class Synapse:
         _accumulate(self.last.weight, weight_grad)
         _accumulate(self.last.bias, bias_grad)
         return None
+
+    def _linear(self, z: Tensor, *, parts: int, passing: bool) -> Tensor:
+        assert isinstance(self.last, nn.Linear)
+        weight, bias = self.last.weight, self.last.bias
+        if self._norm is not None:  # W (x - μ) σ⁻¹ + b, as one map of the spikes
+            scaled = weight * self._norm.scale
+            offset = scaled @ self._norm.mean
+            weight, bias = scaled, -offset if bias is None else bias - offset  # type: ignore[assignment]
+        if z.dtype is torch.bfloat16:
+            return linear(z, weight, bias, parts=parts, passing=passing)
+        return F.linear(z, weight, bias)
+
+    def _linear_backward(self, rows: Tensor, z: Tensor, *, parts: int) -> None:
+        assert isinstance(self.last, nn.Linear)
+        weight, total, norm = self.last.weight, rows.sum(0), self._norm
+        if weight.requires_grad and z.dtype is torch.bfloat16:
+            gradient = weight_gradient(rows, z, weight.grad if norm is None else None, parts=parts)
+        elif weight.requires_grad:
+            gradient = torch.mm(rows.T, z, out=recycled(weight.shape, like=z))
+        if weight.requires_grad and norm is not None:
+            gradient.addr_(total, norm.mean, alpha=-1).mul_(norm.scale)
+        if weight.requires_grad and gradient is not weight.grad:
+            _accumulate(weight, gradient)
+        _accumulate(self.last.bias, total)
 
 
 def _by_hand(module: nn.Module) -> bool:
