@@ -50,9 +50,11 @@ class Consolidation(ABC):
     Attributes:
         keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current".
             Nothing else is kept, to save memory.
+        compares_samples: It needs all samples of a batch at once.
     """
 
     keeps: ClassVar[frozenset[str]] = frozenset()
+    compares_samples: ClassVar[bool] = False
 
     @abstractmethod
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
@@ -156,14 +158,15 @@ class SimilarityMatching(Consolidation):
     """Samples that are sent the same shall be alike: ``½ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²``.
 
     Rates are taken without their mean over the batch (after Nøkland and Eidnes, "Training Neural Networks with Local
-    Error Signals", ICML 2019, whose networks do not spike). Samples are compared with each other: under the fused
-    engine set its ``chunk`` to the batch size.
+    Error Signals", ICML 2019, whose networks do not spike).
 
     Example:
         >>> delta, window = torch.eye(2)[None], Window(torch.eye(2)[None])
-        >>> SimilarityMatching().gradients(delta, window).spikes.abs().max().item() < 1e-6  # opposite: as far as it goes
+        >>> SimilarityMatching().gradients(delta, window).spikes.abs().max().item() < 1e-6
         True
     """
+
+    compares_samples: ClassVar[bool] = True
 
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
         """``∂L/∂s_t``, the same at every step."""

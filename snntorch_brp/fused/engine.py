@@ -52,8 +52,7 @@ class FusedEngine:
         propagation: What is sent to the hidden layers.
         num_classes: Number of classes K.
         loss_fn: Scalar loss of the output spikes ``[T, B, K]`` and the labels ``[B]``.
-        consolidation: How a layer learns; ``PseudoGradient()`` when None. Under a rule that compares samples with each
-            other, set ``chunk`` to the batch size.
+        consolidation: How a layer learns; ``PseudoGradient()`` when None.
         feedback: The fixed matrices B_l; drawn anew when None.
         reduction: "mean" takes hidden gradients as the mean over the batch; "sum" is the authors' code.
         chunk: Samples that run through a layer at a time; what fits in cache when None.
@@ -177,6 +176,11 @@ class FusedEngine:
         return self._run(self.layers[place], x, self.layers[place + 1], learn=label)[0]
 
     @torch.no_grad()
+    def hand_over(self, place: int, x: Tensor) -> Tensor:
+        """What a hidden layer hands on to the next, as :meth:`learn_hidden` does, without learning."""
+        return self._run(self.layers[place], x, self.layers[place + 1])[0]
+
+    @torch.no_grad()
     def learn_output(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Run the output layer and fill its gradient; gives the loss and the output rate y ``[B, K]``."""
         spikes, (last,) = self._run(self.layers[-1], x, None, keep=True)
@@ -276,7 +280,8 @@ class FusedEngine:
         T, B = x.shape[:2]
         cache = CHUNK_BYTES[isinstance(layer.synapse.last, nn.Linear)]
         size = self.chunk or max(cache // (T * self._neurons[layer.name] * x.element_size()), 1)
-        size = B if whole or layer.synapse.couples_samples else min(size, B)
+        whole = whole or layer.synapse.couples_samples or self.consolidation.compares_samples
+        size = B if whole else min(size, B)
         return (slice(start, min(start + size, B)) for start in range(0, B, size))
 
     def _learn(self, layer: Layer, chunk: Chunk, label: Tensor, y: Tensor | None) -> None:

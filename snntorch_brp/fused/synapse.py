@@ -51,8 +51,9 @@ class Synapse:
         self.pool = _pooling(modules[0]) if self.by_hand and behind_neuron else (1, 1)
         before = modules[0 if self.pool == (1, 1) else 1 : -1]
         swallowed = before[-1] if self.by_hand and isinstance(self.last, nn.Linear) and before else None
-        fits = isinstance(swallowed, Standardize) and len(swallowed.mean) == self.last.in_features
-        self._norm = swallowed if fits else None
+        self._norm: Standardize | None = None
+        if isinstance(swallowed, Standardize) and len(swallowed.mean) == self.last.in_features:
+            self._norm = swallowed
         self._before = nn.Sequential(*(before if self._norm is None else before[:-1]))
         self._norms = [module for module in modules if isinstance(module, _BatchNorm)]
 
@@ -113,6 +114,7 @@ class Synapse:
                     rows = self._linear(z.flatten(0, -2), parts=parts, passing=passing)
                     return _unbatched(rows.unflatten(0, z.shape[:-1]), B, T), Passed(z, parts=parts)
                 if worth_it(z, self.last):
+                    assert isinstance(self.last, nn.Conv1d | nn.Conv2d)
                     return _unbatched(convolve(z, self.last, passing=passing), B, T), Passed(z, by_events=True)
                 return _unbatched(self.last(z), B, T), Passed(z)
         with torch.set_grad_enabled(learning):
