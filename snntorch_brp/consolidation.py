@@ -155,7 +155,7 @@ class Correlation(Consolidation):
 
 @dataclass(frozen=True)
 class SimilarityMatching(Consolidation):
-    """Samples that are sent the same shall be alike: ``½ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²``.
+    """Samples that are sent the same shall be alike: ``¼ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²``.
 
     Rates are taken without their mean over the batch (after Nøkland and Eidnes, "Training Neural Networks with Local
     Error Signals", ICML 2019, whose networks do not spike).

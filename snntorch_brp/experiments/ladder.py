@@ -130,7 +130,7 @@ def _climb(lab: Lab, setting: Setting) -> tuple[list[Row], list[Row]]:
     tests = []
     for name in dict.fromkeys((best["name"], *BESIDE)):
         lr = next(row["lr"] for row in trials if row["name"] == name)
-        outcomes = [way.train(name, lr, seed=seed, trial=False) for way in ways for seed in lab.seeds(setting)]
+        outcomes = [way.train(name, lr, seed=seed, trial=False) for way in ways for seed in range(lab.budget.seeds)]
         tests.append(_row(about, "test", name, lr, outcomes))
     return trials, tests
 
