@@ -10,6 +10,7 @@ from networks import K, batch, mse, run, spread
 from torch import nn
 
 from snntorch_brp import BRP, STDP, DifferentialHebb, PseudoGradient, RefractoryLeaky, StateDifference, attach
+from snntorch_brp.consolidation import Correlation, SimilarityMatching
 from snntorch_brp.window import Window
 
 T, B, N = 3, 2, 4
@@ -115,3 +116,35 @@ def test_a_gradient_on_the_current_reaches_any_synapse(rule) -> None:
 def test_decay_is_checked(rule) -> None:
     with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), got 1"):
         rule(decay=1)
+
+
+@pytest.mark.parametrize("rectify", [False, True])
+def test_correlation_is_the_gradient_of_its_objective(rectify: bool) -> None:
+    """-corr(rate, code) of each sample, by numpy's definition of it, differentiated by autograd."""
+    rate = torch.rand(B, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True)
+    delta = torch.randn(1, B, 7, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    code = delta[0].relu() if rectify else delta[0]
+    correlations = [torch.corrcoef(torch.stack([r, c]))[0, 1] for r, c in zip(rate, code, strict=True)]
+    (-sum(correlations)).backward()
+    window = Window(torch.zeros(T, B, 7), rate=rate.detach())
+    got = Correlation(rectify=rectify).gradients(delta, window)
+    torch.testing.assert_close(got.spikes, rate.grad[None], rtol=1e-9, atol=1e-12)
+
+
+def test_similarity_matching_is_the_gradient_of_its_objective() -> None:
+    """¼ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))², the batch's mean rate held fixed; the executor divides by B."""
+    rate = torch.rand(5, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True)
+    delta = torch.randn(1, 5, 7, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    centred = rate - rate.detach().mean(0)
+    alike = torch.cosine_similarity(centred[:, None], centred[None], dim=2)
+    wanted = torch.cosine_similarity(delta[0][:, None], delta[0][None], dim=2)
+    (0.25 * (alike - wanted).square().mean()).backward()
+    window = Window(torch.zeros(T, 5, 7), rate=rate.detach())
+    got = SimilarityMatching().gradients(delta, window).spikes
+    torch.testing.assert_close(got / 5, rate.grad[None], rtol=1e-9, atol=1e-12)
+
+
+def test_silent_layers_get_finite_gradients_from_directions() -> None:
+    for rule in (Correlation(), Correlation(rectify=True), SimilarityMatching()):
+        spikes = rule.gradients(DELTA, Window(torch.zeros(T, B, N))).spikes
+        assert torch.isfinite(spikes).all()

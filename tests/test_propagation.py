@@ -67,3 +67,28 @@ def test_label_only_rules_say_so() -> None:
     waits = {rule: rule.needs_output for rule in (BRP, RewardPrediction, OutputOnly, ErrorProjection, SignProjection)}
     assert list(waits.values()) == [False, False, False, True, True]
     assert [rule for rule in (*waits, Backprop) if not rule.local] == [Backprop]
+
+
+def test_centred_labels_push_nothing_all_classes_have_in_common() -> None:
+    rule = BRP(centred=True)
+    label = rule.label(torch.arange(4), num_classes=4, steps=3, dtype=torch.float64)
+    sent = rule.signal(label, window=Window(torch.zeros(3, 4, 2)), feedback=torch.ones(4, 2), output=None)
+    assert sent.sum(-1).abs().max() < 1e-12
+    torch.testing.assert_close(sent.sum(1), torch.zeros(1, 4, dtype=torch.float64))
+
+
+def test_the_cosine_reading_sees_the_direction_of_the_activity_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rate, B_l = torch.rand(5, 40, generator=generator), torch.randn(3, 40, generator=generator)
+    label = torch.eye(3)[torch.tensor([0, 1, 2, 0, 1])][None]
+    rule = RewardPrediction(10, cosine=True)
+
+    def sent(rate: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
+        return rule.signal(label, window=Window(torch.zeros(2, 5, 40), rate=rate), feedback=feedback, output=None)
+
+    got = sent(rate, B_l)
+    torch.testing.assert_close(sent(0.3 * rate + 0.1, 7 * B_l), got)  # neither scale nor offset
+    cosine = torch.cosine_similarity((rate - rate.mean(1, keepdim=True))[:, None], B_l[None], dim=2)
+    torch.testing.assert_close(got[0], torch.softmax(10 * cosine, 1) - label[0])
+    assert sent(B_l[torch.tensor([0, 1, 2, 0, 1])], B_l).abs().max() < 0.1  # its class's own direction: all but silent
+    assert torch.isfinite(sent(torch.zeros(5, 40), B_l)).all()

@@ -71,7 +71,9 @@ def test_all_figures_and_tables_and_their_page(tmp_path: Path, capsys: pytest.Ca
             assert row["device"].startswith("cpu")
             assert row["T"]
             assert row["data"] if name == "table1" else "in place of MNIST" in row["data"]
-            if name != "table1":
+            if name == "ladder":
+                assert "25 training, 5 validation, 20 test" in row["split"]
+            elif name != "table1":
                 assert "30 train, 20 test" in row["split"]
                 assert (row["epochs"], row["seeds"]) == ("2" if name == "fig7" else "1", "2")
     for name in ("fig6", "fig8", "fig9", "table1", "table3"):

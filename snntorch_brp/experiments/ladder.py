@@ -113,15 +113,14 @@ def _climb(lab: Lab, setting: Setting) -> tuple[list[Row], list[Row]]:
     about: Row = {
         "source": "measured",
         "data": setting.label,
-        "split": ways[0].fold.split if len(ways) == 1 else "each speaker held out in turn, validation by another",
-        "samples": ways[0].fold.sizes,
+        "split": f"{_split(ways)}; {ways[0].fold.sizes}",
         "network": f"{climb.eye}, frozen, then FC{climb.hidden}-FC{ways[0].fold.num_classes}",
         "coding": ways[0].fold.coding,
         "T": climb.steps,
         "batch": climb.batch_size,
     }
     trials = [
-        _row(about, "validation", name, lr, [way.train(name, lr, seed=0, trial=True) for way in ways])
+        _row(about, "validation", TRIAL_EPOCHS, name, lr, [way.train(name, lr, seed=0, trial=True) for way in ways])
         for name in RUNGS
         for lr in RATES
     ]
@@ -131,8 +130,15 @@ def _climb(lab: Lab, setting: Setting) -> tuple[list[Row], list[Row]]:
     for name in dict.fromkeys((best["name"], *BESIDE)):
         lr = next(row["lr"] for row in trials if row["name"] == name)
         outcomes = [way.train(name, lr, seed=seed, trial=False) for way in ways for seed in range(lab.budget.seeds)]
-        tests.append(_row(about, "test", name, lr, outcomes))
+        row = _row(about, "test", climb.epochs, name, lr, outcomes)
+        tests.append({**row, "seeds": lab.budget.seeds})
     return trials, tests
+
+
+def _split(ways: Sequence[_Way]) -> str:
+    if len(ways) == 1:
+        return ways[0].fold.split
+    return f"each of {len(ways)} speakers held out in turn, validation by another"
 
 
 def _climb_of(setting: Setting, *, quick: bool) -> Climb:
@@ -143,12 +149,14 @@ def _climb_of(setting: Setting, *, quick: bool) -> Climb:
     return replace(climb, eye=eye, hidden=QUICK_HIDDEN, epochs=TRIAL_EPOCHS)
 
 
-def _row(about: Row, stage: str, name: str, lr: float, outcomes: Sequence[Outcome]) -> Row:
+def _row(about: Row, stage: str, epochs: int, name: str, lr: float, outcomes: Sequence[Outcome]) -> Row:
     rung = RUNGS[name]
     mean, spread = mean_and_spread(outcome.accuracies[-1] for outcome in outcomes)
     return {
         **about,
         "stage": stage,
+        "epochs": epochs,
+        "seeds": 1,
         "name": name,
         "rule": rung.title,
         "label only": rung.label_only,
@@ -265,7 +273,7 @@ def _verdict(setting: Setting, trials: Sequence[Row], tests: Sequence[Row]) -> s
     best, *beside = tests
     others = "; ".join(f"{row['rule']} {quote(row['accuracy'], row['sd'])}" for row in beside)
     return (
-        f"{setting.label} ({best['network']}, {best['samples']}): best by validation {best['rule']}, "
+        f"{setting.label} ({best['network']}; {best['split']}): best by validation {best['rule']}, "
         f"{quote(best['accuracy'], best['sd'])} % on the test set; beside it {others}."
     )
 
