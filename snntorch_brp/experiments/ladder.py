@@ -65,10 +65,10 @@ class Climb:
 
 CLIMBS = {
     "digits": Climb(Eye(32, 3, 2), 12, hidden=300),
-    "mnist": Climb(Eye(64, 5, 4), 8),
-    "cifar10": Climb(Eye(256, 5, 8), 10),
-    "tidigits": Climb(Eye(64, 5, 4), 15, batch_size=20),
-    "fsdd": Climb(Eye(64, 5, 4), 15, batch_size=20),
+    "mnist": Climb(Eye(64, 5, 4), 8, batch_size=100),
+    "cifar10": Climb(Eye(128, 5, 8), 10, batch_size=100),
+    "tidigits": Climb(Eye(64, 5, 4), 15),
+    "fsdd": Climb(Eye(64, 5, 4), 15),
     "dvsgesture": Climb(Eye(64, 5, 4), 15, steps=20, batch_size=20),
     "nmnist": Climb(Eye(64, 5, 4), 15, steps=20, batch_size=20),
 }
@@ -79,9 +79,9 @@ VERSION = 1  # of what the stored trainings depend on beside their settings
 
 
 class Outcome(NamedTuple):
-    """A training: accuracies in percent (after each epoch of a trial; once in a test), wall time, what computed."""
+    """A training: accuracy in percent after its last epoch (validation or test), wall time, what computed."""
 
-    accuracies: list[float]
+    accuracy: float
     seconds: float
     machine: str
 
@@ -151,7 +151,7 @@ def _climb_of(setting: Setting, *, quick: bool) -> Climb:
 
 def _row(about: Row, stage: str, epochs: int, name: str, lr: float, outcomes: Sequence[Outcome]) -> Row:
     rung = RUNGS[name]
-    mean, spread = mean_and_spread(outcome.accuracies[-1] for outcome in outcomes)
+    mean, spread = mean_and_spread(outcome.accuracy for outcome in outcomes)
     return {
         **about,
         "stage": stage,
@@ -212,7 +212,7 @@ class _Way:
         write_whole(path, (json.dumps(words, indent=1) + "\n").encode())
         logger.info(
             "%s, %s of %s at %g, seed %d: %.2f %% (%.0f s)",
-            self.fold.name, stage, name, lr, seed, outcome.accuracies[-1], outcome.seconds,
+            self.fold.name, stage, name, lr, seed, outcome.accuracy, outcome.seconds,
         )  # fmt: skip
         return outcome
 
@@ -224,17 +224,13 @@ class _Way:
         start = time.perf_counter()
         torch.manual_seed(seed)
         trainer = self._trainer(rung, lr, train, epochs)
-        results = trainer.fit(
+        trainer.fit(
             batches(train, self.climb.batch_size, shuffle=True),
             epochs=epochs,
-            validation=batches(validation, TEST_BATCH) if trial else None,
             progress=False,
         )
-        evaluations = [result.validation for result in results]
-        if not trial:
-            evaluations = [trainer.evaluate(batches(test, TEST_BATCH))]
-        accuracies = [100 * evaluation.accuracy for evaluation in evaluations if evaluation is not None]
-        return Outcome(accuracies, time.perf_counter() - start, machine(self.lab.device))
+        evaluation = trainer.evaluate(batches(validation if trial else test, TEST_BATCH))
+        return Outcome(100 * evaluation.accuracy, time.perf_counter() - start, machine(self.lab.device))
 
     def _trainer(self, rung: Rung, lr: float, train: TensorDataset, epochs: int) -> BRPTrainer:
         """A fresh head, its thresholds set on some samples, and its trainer."""
@@ -243,7 +239,7 @@ class _Way:
             Standardize(self.look.features),
             nn.Linear(self.look.features, hidden),
             leaky(),
-            Standardize(hidden, gain=1.0),
+            Standardize(hidden),
             nn.Linear(hidden, classes),
             leaky(),
         )
