@@ -41,7 +41,7 @@ from snntorch_brp.trainer import BRPTrainer
 logger = logging.getLogger(__name__)
 
 SLOTS = (MNIST, CIFAR10, TIDIGITS_2D, DVSGESTURE)
-RATES = (1e-3, 3e-3)  # learning rates tried
+RATES = (3e-4, 1e-3, 3e-3)  # learning rates tried
 
 
 @dataclass(frozen=True)
