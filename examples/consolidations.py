@@ -15,12 +15,14 @@ from snntorch_brp import (
     STDP,
     BRPTrainer,
     Consolidation,
+    Correlation,
     DifferentialHebb,
     OutputOnly,
     Propagation,
     PseudoGradient,
     RateEncoder,
     RewardPrediction,
+    SimilarityMatching,
     StateDifference,
 )
 from snntorch_brp.data.images import load_digits
@@ -34,6 +36,9 @@ CONSOLIDATIONS: dict[str, Consolidation] = {
     "..., gain 20": StateDifference("membrane", gain=20),
     "StateDifference, rate": StateDifference("rate"),
     "..., gain 5": StateDifference("rate", gain=5),
+    "Correlation": Correlation(),
+    "..., rectified": Correlation(rectify=True),
+    "SimilarityMatching": SimilarityMatching(),
     "STDP": STDP(),
     "DifferentialHebb": DifferentialHebb(),
 }

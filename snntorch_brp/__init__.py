@@ -3,9 +3,18 @@
 from snntorch_brp.attach import Attached, Online, attach
 from snntorch_brp.callbacks import Callback, EarlyStopping
 from snntorch_brp.checkpoint import Checkpoints
-from snntorch_brp.consolidation import STDP, Consolidation, DifferentialHebb, PseudoGradient, StateDifference
-from snntorch_brp.encoding import RateEncoder, label_spikes, rate_encode
+from snntorch_brp.consolidation import (
+    STDP,
+    Consolidation,
+    Correlation,
+    DifferentialHebb,
+    PseudoGradient,
+    SimilarityMatching,
+    StateDifference,
+)
+from snntorch_brp.encoding import DirectEncoder, RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.initialization import calibrate, patch_filters
 from snntorch_brp.neurons import RefractoryLeaky, reset_state
 from snntorch_brp.propagation import (
     BRP,
@@ -16,6 +25,7 @@ from snntorch_brp.propagation import (
     RewardPrediction,
     SignProjection,
 )
+from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
 from snntorch_brp.trainer import BRPTrainer
 from snntorch_brp.unroll import observe, unroll
@@ -29,7 +39,9 @@ __all__ = [
     "Callback",
     "Checkpoints",
     "Consolidation",
+    "Correlation",
     "DifferentialHebb",
+    "DirectEncoder",
     "EarlyStopping",
     "ErrorProjection",
     "Feedback",
@@ -41,11 +53,15 @@ __all__ = [
     "RefractoryLeaky",
     "RewardPrediction",
     "SignProjection",
+    "SimilarityMatching",
+    "Standardize",
     "StateDifference",
     "attach",
     "boxcar",
+    "calibrate",
     "label_spikes",
     "observe",
+    "patch_filters",
     "rate_encode",
     "reset_state",
     "unroll",

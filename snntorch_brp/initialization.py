@@ -31,6 +31,12 @@ def patch_filters(
 
     Raises:
         ValueError: If the convolution is of another kind, or the images have other channels or are too small.
+
+    Example:
+        >>> conv = nn.Conv2d(3, 16, 5)
+        >>> patch_filters(conv, torch.rand(20, 3, 32, 32))
+        >>> conv(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 16, 28, 28])
     """
     kernel = conv.kernel_size[0]
     if conv.kernel_size != (kernel, kernel) or conv.groups != 1 or conv.bias is None:
@@ -73,6 +79,11 @@ def calibrate(net: nn.Sequential, x: Tensor, *, mean: float = -0.2, std: float =
 
     Raises:
         ValueError: If a synapse leads to no neuron.
+
+    Example:
+        >>> rates = calibrate(mlp([64, 100, 10]), (torch.rand(20, 8, 64) < 0.3).float())
+        >>> {name: 0.05 < rate < 0.5 for name, rate in rates.items()}
+        {'fc1_lif': True, 'fc2_lif': True}
     """
     rates: dict[str, float] = {}
     leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
