@@ -13,6 +13,7 @@ from snntorch_brp.fused import FusedEngine
 from snntorch_brp.initialization import calibrate, patch_filters
 from snntorch_brp.neurons import RefractoryLeaky
 from snntorch_brp.propagation import OutputOnly
+from snntorch_brp.surrogate import boxcar
 from snntorch_brp.trainer import rate_mse
 
 SEEN = 200  # samples that thresholds are set on
@@ -20,9 +21,13 @@ PATCHED = 2000  # samples that patches are drawn from
 BATCH = 50
 
 
-def leaky() -> RefractoryLeaky:
-    """The neuron of the ladder: the paper's, with a longer memory for few steps."""
-    return RefractoryLeaky(beta=0.5, threshold=0.5, init_hidden=True)
+def leaky(*, reach: float = 0.5) -> RefractoryLeaky:
+    """The neuron of the ladder: the paper's, with a longer memory for few steps.
+
+    Args:
+        reach: How far from the threshold its membrane still passes a gradient.
+    """
+    return RefractoryLeaky(beta=0.5, threshold=0.5, init_hidden=True, spike_grad=boxcar(reach))
 
 
 @dataclass(frozen=True)
