@@ -18,8 +18,8 @@ seed; 93.9 % with the hidden layer at rest)::
     STDP                                    86.1        90.3               92.8
     DifferentialHebb                        85.0        88.9               91.1
 
-PseudoGradient clears that bar under every rule, Correlation does too, StateDifference with a gain and SimilarityMatching
-under BRP, which sends them a target and not an error; the others are kept because the paper names them.
+PseudoGradient and Correlation clear that bar under every rule, StateDifference with a gain under BRP, and
+SimilarityMatching under BRP and ErrorProjection; STDP and DifferentialHebb are kept because the paper names them.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -54,6 +55,12 @@ class Feedback(nn.Module):
     Args:
         num_classes: Number of classes K.
         generator: Where the seed is drawn from, once; torch's global generator when None.
+        regions: Divide the places of a convolutional layer into so many regions along each axis, within which a channel
+            has one weight: the layer hears of its class, and reads it, by spatially pooled activity, and B_l takes
+            ``K·C·regions²`` numbers, whatever the size of the image. A weight for every neuron when None.
+
+    Raises:
+        ValueError: If there are no classes, or no regions.
 
     Example:
         >>> feedback = Feedback(10, generator=torch.Generator().manual_seed(0))
@@ -63,8 +70,13 @@ class Feedback(nn.Module):
 
     seed: Tensor
 
-    def __init__(self, num_classes: int, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, num_classes: int, *, generator: torch.Generator | None = None, regions: int | None = None
+    ) -> None:
         super().__init__()
+        if regions is not None and regions < 1:
+            raise ValueError(f"regions must be at least 1, got {regions}")
+        self.regions = regions
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
@@ -82,13 +94,13 @@ class Feedback(nn.Module):
         Raises:
             ValueError: If the layer was seen before with another shape.
         """
-        name = _buffer_name(layer)
+        name, kept = _buffer_name(layer), self._kept(shape)
         held = self._buffers.get(name)
         if held is None:
             # Each layer has a generator of its own: no draw depends on another.
             own = torch.Generator().manual_seed(int(self.seed) ^ zlib.crc32(layer.encode()))
-            held = draw_feedback(self.num_classes, shape, generator=own)
-        if tuple(held.shape[1:]) != tuple(shape):
+            held = draw_feedback(self.num_classes, kept, generator=own) * math.sqrt(math.prod(kept) / math.prod(shape))
+        if tuple(held.shape[1:]) != kept:
             raise ValueError(
                 f"layer '{layer}' has neurons of shape {tuple(shape)}, but its feedback was drawn for "
                 f"{tuple(held.shape[1:])}: feed the network inputs of one size, or attach it anew"
@@ -96,7 +108,14 @@ class Feedback(nn.Module):
         if like is None:
             like = held
         self._buffers[name] = held = held.to(like.device)
-        return held.to(like.dtype)  # the buffer itself stays in float32, whatever autocast does
+        held = held.to(like.dtype)  # the buffer itself stays in float32, whatever autocast does
+        return held if kept == tuple(shape) else F.interpolate(held, size=tuple(shape[1:]))
+
+    def _kept(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of what is kept of a layer's matrix, without the classes."""
+        if self.regions is None or len(shape) < 2:
+            return tuple(shape)
+        return shape[0], *(min(size, self.regions) for size in shape[1:])
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         for key, value in state_dict.items():

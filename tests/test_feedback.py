@@ -6,8 +6,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from snntorch_brp import BRP, BRPTrainer, RateEncoder, RewardPrediction, attach
 from snntorch_brp.feedback import Feedback, draw_feedback
+from snntorch_brp.models import convnet
+from snntorch_brp.window import Window
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -73,3 +77,44 @@ def test_bad_shapes_are_told() -> None:
         Feedback(0)
     with pytest.raises(ValueError, match="needs classes and neurons"):
         draw_feedback(3, (4, 0))
+
+
+def test_regions_share_one_weight_and_keep_the_matrix_small() -> None:
+    feedback = Feedback(10, generator=torch.Generator().manual_seed(0), regions=4)
+    B_l = feedback.matrix("conv", (5, 9, 13))
+    assert B_l.shape == (10, 5, 9, 13)
+    assert feedback.state_dict()["layer:conv"].shape == (10, 5, 4, 4)
+    for channel in (0, 4):  # each place has the weight of its region, and there are 16 of them
+        assert len(B_l[2, channel].unique()) == 16
+        assert B_l[2, channel, 0, 0] == B_l[2, channel, 1, 2]
+    # as strong as a matrix of a weight for every neuron: uniform on ±sqrt(6 / N)
+    assert B_l.abs().max() <= math.sqrt(6 / (5 * 9 * 13))
+    assert B_l.abs().max() > 0.95 * math.sqrt(6 / (5 * 9 * 13))
+    assert torch.equal(feedback.matrix("conv", (5, 9, 13)), B_l)
+    assert feedback.matrix("fc", (7,)).shape == (10, 7)
+    assert feedback.matrix("one", (3, 2)).shape == (10, 3, 2)  # fewer places than regions
+    with pytest.raises(ValueError, match="regions must be at least 1, got 0"):
+        Feedback(10, regions=0)
+
+
+def test_pooled_readings_are_read_from_pooled_rates() -> None:
+    """RewardPrediction through regions equals the same rule on average-pooled rates with the small matrix."""
+    feedback = Feedback(3, generator=torch.Generator().manual_seed(0), regions=2)
+    rate, label = torch.rand(4, 5, 6, 6, generator=torch.Generator().manual_seed(1)), torch.eye(3)[[0, 1, 2, 0]][None]
+    B_l = feedback.matrix("conv", (5, 6, 6))
+    small = feedback.state_dict()["layer:conv"]
+    pooled = F.avg_pool2d(rate, 3).flatten(1) @ small.flatten(1).T / small.flatten(1).norm(dim=1).mean() ** 2
+    window = Window(torch.zeros(2, 4, 5, 6, 6), rate=rate)
+    sent = RewardPrediction().signal(label, window=window, feedback=B_l, output=None)
+    torch.testing.assert_close(sent[0], torch.softmax(5.0 * pooled, 1) - label[0])
+
+
+def test_attach_and_the_trainer_take_feedback_of_ones_own() -> None:
+    net = convnet((1, 8, 8), conv=[(4, 3)], hidden=[20], num_classes=3)
+    feedback = Feedback(3, regions=2)
+    trainer = BRPTrainer(net, num_classes=3, feedback=feedback, encoder=RateEncoder(4))
+    trainer.step(torch.rand(6, 1, 8, 8), torch.arange(6) % 3)
+    assert trainer.attached.feedback is feedback
+    assert feedback.state_dict()["layer:conv1_lif"].shape == (3, 4, 2, 2)
+    with pytest.raises(ValueError, match="the feedback is for 3 classes, and num_classes is 10"):
+        attach(net, BRP(), num_classes=10, feedback=feedback)

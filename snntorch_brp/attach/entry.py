@@ -26,6 +26,7 @@ def attach(
     reduction: Literal["mean", "sum"] = "mean",
     credit: Literal["full"] = "full",
     generator: torch.Generator | None = None,
+    feedback: Feedback | None = None,
 ) -> Attached: ...
 
 
@@ -40,6 +41,7 @@ def attach(
     reduction: Literal["mean", "sum"] = "mean",
     credit: Literal["instant", "trace"],
     generator: torch.Generator | None = None,
+    feedback: Feedback | None = None,
 ) -> Online: ...
 
 
@@ -53,6 +55,7 @@ def attach(
     reduction: Literal["mean", "sum"] = "mean",
     credit: Literal["full", "instant", "trace"] = "full",
     generator: torch.Generator | None = None,
+    feedback: Feedback | None = None,
 ) -> Attached | Online:
     """Put a network under a local learning rule for the length of a ``with`` block.
 
@@ -74,6 +77,8 @@ def attach(
             "instant" and "trace" are online, for label-only rules: the layers learn at every step while the network
             runs, and memory does not grow with the number of steps; see :class:`Online`.
         generator: Source of the feedback matrices' seed; torch's global generator when None.
+        feedback: The feedback matrices themselves, to share them or to pool them (``Feedback(10, regions=4)``); drawn
+            anew when None.
 
     Returns:
         The handle, a context manager with ``reset()`` and the ``feedback`` matrices; with ``backward(loss, labels)``
@@ -81,7 +86,7 @@ def attach(
 
     Raises:
         ValueError: If the network has fewer than two spiking layers, none of the name given, or one that cannot be
-            trained in this way.
+            trained in this way, or ``feedback`` is for another number of classes.
 
     Example:
         >>> net = nn.Sequential(
@@ -99,6 +104,8 @@ def attach(
     """
     if credit not in ("full", "instant", "trace"):
         raise ValueError(f"credit must be 'full', 'instant' or 'trace', got {credit!r}")
+    if feedback is not None and feedback.num_classes != num_classes:
+        raise ValueError(f"the feedback is for {feedback.num_classes} classes, and num_classes is {num_classes}")
     handle: type[Attached] | type[Online] = Attached if credit == "full" else Online
     return handle(
         net,
@@ -106,6 +113,6 @@ def attach(
         consolidation=consolidation or PseudoGradient(),
         output=output,
         reduction=reduction,
-        feedback=Feedback(num_classes, generator=generator),
+        feedback=feedback or Feedback(num_classes, generator=generator),
         **({} if credit == "full" else {"traces": credit == "trace"}),
     )

@@ -15,6 +15,7 @@ from snntorch_brp.attach import attach
 from snntorch_brp.callbacks import Callback
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.distributed import Share
+from snntorch_brp.feedback import Feedback
 from snntorch_brp.interrupt import Interrupt, interruptible
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
@@ -58,6 +59,7 @@ class BRPTrainer:
         precision: "bfloat16" computes products in bfloat16 (PyTorch's autocast under "attach"), and keeps weights,
             loss and optimizer in float32.
         generator: Source of the feedback matrices' seed.
+        feedback: The feedback matrices themselves, such as ``Feedback(10, regions=4)``; drawn anew when None.
 
     Attributes:
         progress: Epoch, step and results so far.
@@ -90,6 +92,7 @@ class BRPTrainer:
         engine: Engine = "auto",
         precision: Precision = "float32",
         generator: torch.Generator | None = None,
+        feedback: Feedback | None = None,
     ) -> None:
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be positive, got {clip_norm}")
@@ -108,6 +111,7 @@ class BRPTrainer:
             consolidation=consolidation,
             output=output,
             generator=generator,
+            feedback=feedback,
         )
         self.executor = Executor(
             net,
