@@ -27,7 +27,7 @@ from torch.utils.data import TensorDataset
 from snntorch_brp.data.loader import batches
 from snntorch_brp.experiments.common import Lab, machine
 from snntorch_brp.experiments.eye import SEEN, Eye, Look, leaky
-from snntorch_brp.experiments.ladder_data import Fold, folds
+from snntorch_brp.experiments.ladder_data import Fold, folds, shift
 from snntorch_brp.experiments.presentation import Row, mean_and_spread, quote
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.rungs import BESIDE, RUNGS, Rung
@@ -54,6 +54,7 @@ class Climb:
         steps: Time steps T.
         hidden: Hidden neurons of the head.
         batch_size: Samples in a batch.
+        shifted: Copies of the training samples that are added in tests, each moved by up to two pixels.
     """
 
     eye: Eye
@@ -61,11 +62,12 @@ class Climb:
     steps: int = 6
     hidden: int = 1000
     batch_size: int = 50
+    shifted: int = 0
 
 
 CLIMBS = {
     "digits": Climb(Eye(32, 3, 2), 12, hidden=300),
-    "mnist": Climb(Eye(64, 5, 4), 8, hidden=500, batch_size=100),
+    "mnist": Climb(Eye(64, 7, 4), 3, hidden=500, batch_size=100, shifted=2),
     "cifar10": Climb(Eye(128, 5, 8), 10, batch_size=100),
     "tidigits": Climb(Eye(64, 5, 4), 15),
     "fsdd": Climb(Eye(64, 5, 4), 15),
@@ -119,6 +121,7 @@ def _climb(lab: Lab, setting: Setting) -> tuple[list[Row], list[Row]]:
         "network": f"{climb.eye}, frozen, then FC{climb.hidden}-FC{ways[0].fold.num_classes}",
         "coding": ways[0].fold.coding,
         "T": climb.steps,
+        "shifted copies": climb.shifted,
         "batch": climb.batch_size,
     }
     trials = [
@@ -148,7 +151,7 @@ def _climb_of(setting: Setting, *, quick: bool) -> Climb:
     if not quick:
         return climb
     eye = replace(climb.eye, channels=QUICK_CHANNELS)
-    return replace(climb, eye=eye, hidden=QUICK_HIDDEN, epochs=TRIAL_EPOCHS)
+    return replace(climb, eye=eye, hidden=QUICK_HIDDEN, epochs=TRIAL_EPOCHS, shifted=0)
 
 
 def _row(about: Row, stage: str, epochs: int, name: str, lr: float, outcomes: Sequence[Outcome]) -> Row:
@@ -191,9 +194,15 @@ class _Way:
         logger.info("%s: the eye makes %d features a step (%.0f s)", self.fold.name, self.look.features, spent)
         return seen
 
+    @cached_property
+    def moved(self) -> list[TensorDataset]:
+        """Spike counts of moved copies of the training and the validation part."""
+        both, generator = _joined(self.fold.learn, self.fold.validation), torch.Generator().manual_seed(0)
+        return [self.look.at(shift(both.tensors[0], generator), both.tensors[1]) for _ in range(self.climb.shifted)]
+
     def train(self, name: str, lr: float, *, seed: int, trial: bool) -> Outcome:
         """A training, from the store if it was done before."""
-        settings = asdict(self.climb) | {
+        settings = {key: value for key, value in asdict(self.climb).items() if value} | {
             "rung": name,
             "lr": lr,
             "seed": seed,
@@ -263,8 +272,8 @@ def _first(dataset: TensorDataset, count: int) -> TensorDataset:
     return TensorDataset(*(tensor[:count] for tensor in dataset.tensors))
 
 
-def _joined(one: TensorDataset, other: TensorDataset) -> TensorDataset:
-    return TensorDataset(*(torch.cat(pair) for pair in zip(one.tensors, other.tensors, strict=True)))
+def _joined(*parts: TensorDataset) -> TensorDataset:
+    return TensorDataset(*map(torch.cat, zip(*(part.tensors for part in parts), strict=True)))
 
 
 def _verdict(setting: Setting, trials: Sequence[Row], tests: Sequence[Row]) -> str:
