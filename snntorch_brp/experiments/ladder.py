@@ -67,7 +67,7 @@ class Climb:
 
 CLIMBS = {
     "digits": Climb(Eye(32, 3, 2), 12, hidden=300),
-    "mnist": Climb(Eye(64, 7, 4), 3, hidden=500, batch_size=100, shifted=2),
+    "mnist": Climb(Eye(128, 7, 4), 3, batch_size=100, shifted=2),
     "cifar10": Climb(Eye(128, 5, 8), 10, batch_size=100),
     "tidigits": Climb(Eye(64, 5, 4), 15),
     "fsdd": Climb(Eye(64, 5, 4), 15),
