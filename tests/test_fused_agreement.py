@@ -11,7 +11,7 @@ from snntorch import surrogate
 from torch import nn
 
 from snntorch_brp.attach import attach
-from snntorch_brp.consolidation import PseudoGradient, StateDifference
+from snntorch_brp.consolidation import Correlation, PseudoGradient, SimilarityMatching, StateDifference
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused import FusedEngine
 from snntorch_brp.models import mlp
@@ -31,9 +31,14 @@ from snntorch_brp.unroll import unroll
 CLASSES = 3
 
 rules = st.sampled_from(
-    [BRP(), RewardPrediction(), ErrorProjection(), SignProjection(), Backprop(), OutputOnly(), BRP(label_rate=0.5)]
+    [
+        *(BRP(), RewardPrediction(), ErrorProjection(), SignProjection(), Backprop(), OutputOnly()),
+        *(BRP(label_rate=0.5), BRP(centred=True), RewardPrediction(10, cosine=True)),
+    ]
 )
-consolidations = st.sampled_from([PseudoGradient(), StateDifference(), StateDifference("rate")])
+consolidations = st.sampled_from(
+    [PseudoGradient(), StateDifference(), StateDifference("rate"), Correlation(rectify=True), SimilarityMatching()]
+)
 refractory = st.builds(
     dict,
     beta=st.sampled_from([0.2, 0.9]),

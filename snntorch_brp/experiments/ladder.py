@@ -102,7 +102,8 @@ def reproduce(lab: Lab) -> Result:
         verdict.append(_verdict(setting, trials, tests))
         _draw(ax, setting, trials, tests)
     notes = [
-        "Validation: one seed, every rule at its best learning rate; this alone chooses. Test: read once, after the "
+        f"Validation: one seed, at most {TRIED:,} training samples, {TRIAL_EPOCHS} epochs, every rule at its best "
+        f"learning rate of {', '.join(f'{lr:g}' for lr in RATES)}; this alone chooses. Test: read once, after the "
         "last epoch of a training on training and validation part together. The frozen filters are the same for all "
         "rules and seeds; seeds differ in the head, the feedback and the order of samples.",
         *lab.missing(*SLOTS),
@@ -296,5 +297,7 @@ def _draw(ax: Axes, setting: Setting, trials: Sequence[Row], tests: Sequence[Row
                     markeredgecolor="black", ecolor="black")  # fmt: skip
     low = min(row["accuracy"] for row in (*trials, *tests))
     ax.set_xlim(max(0, low - 5), None)
-    ax.set_xlabel("accuracy, %: bars validation (purple: label only), stars test")
+    ax.set_xlabel(
+        f"accuracy, %: bars validation, at most {TRIED:,} samples (purple: label only); stars test, all samples"
+    )
     ax.set_title(f"{setting.label}\n{tests[0]['network']}, T = {tests[0]['T']}", fontsize=10)
