@@ -297,7 +297,5 @@ def _draw(ax: Axes, setting: Setting, trials: Sequence[Row], tests: Sequence[Row
                     markeredgecolor="black", ecolor="black")  # fmt: skip
     low = min(row["accuracy"] for row in (*trials, *tests))
     ax.set_xlim(max(0, low - 5), None)
-    ax.set_xlabel(
-        f"accuracy, %: bars validation, at most {TRIED:,} samples (purple: label only); stars test, all samples"
-    )
+    ax.set_xlabel("accuracy, %; bars: trials, validation (purple: label only); stars: test")
     ax.set_title(f"{setting.label}\n{tests[0]['network']}, T = {tests[0]['T']}", fontsize=10)
