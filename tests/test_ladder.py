@@ -14,7 +14,7 @@ from snntorch_brp.encoding import DirectEncoder
 from snntorch_brp.experiments import ladder
 from snntorch_brp.experiments.common import Lab
 from snntorch_brp.experiments.eye import Eye, Look
-from snntorch_brp.experiments.ladder_data import folds, shift
+from snntorch_brp.experiments.ladder_data import folds
 from snntorch_brp.experiments.rungs import BESIDE, RUNGS
 from snntorch_brp.experiments.settings import BUDGETS, MNIST, TIDIGITS_2D
 from snntorch_brp.trainer import BRPTrainer
@@ -123,14 +123,3 @@ def test_only_rules_that_need_the_label_alone_compete() -> None:
         assert rung.label_only <= (rung.propagation.local and not rung.propagation.needs_output)
     assert not RUNGS["output-only"].label_only  # a bar, and not a rule
     assert {name for name, rung in RUNGS.items() if not rung.label_only} == {"error", "backprop", "output-only"}
-
-
-def test_images_are_moved_and_nothing_wraps_around() -> None:
-    images = torch.zeros(200, 1, 9, 9)
-    images[:, 0, 0, 4] = 1  # at the upper edge: moved up, it is gone
-    moved = shift(images, torch.Generator().manual_seed(0))
-    sums = moved.sum((1, 2, 3))
-    assert set(sums.tolist()) == {0.0, 1.0}
-    assert 0.3 < (sums == 0).float().mean() < 0.5  # two of five
-    places = {(int(y), int(x)) for _, _, y, x in moved.nonzero()}
-    assert places == {(y, x) for y in range(3) for x in range(2, 7)}

@@ -27,7 +27,7 @@ from torch.utils.data import TensorDataset
 from snntorch_brp.data.loader import batches
 from snntorch_brp.experiments.common import Lab, machine
 from snntorch_brp.experiments.eye import SEEN, Eye, Look, leaky
-from snntorch_brp.experiments.ladder_data import Fold, folds, shift
+from snntorch_brp.experiments.ladder_data import Fold, folds
 from snntorch_brp.experiments.presentation import Row, mean_and_spread, quote
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.rungs import BESIDE, RUNGS, Rung
@@ -54,7 +54,6 @@ class Climb:
         steps: Time steps T.
         hidden: Hidden neurons of the head.
         batch_size: Samples in a batch.
-        shifted: Copies of the training samples that are added in tests, each moved by up to two pixels.
     """
 
     eye: Eye
@@ -62,12 +61,11 @@ class Climb:
     steps: int = 6
     hidden: int = 1000
     batch_size: int = 50
-    shifted: int = 0
 
 
 CLIMBS = {
     "digits": Climb(Eye(32, 3, 2), 12, hidden=300),
-    "mnist": Climb(Eye(128, 7, 4), 3, batch_size=100, shifted=2),
+    "mnist": Climb(Eye(128, 7, 4), 3, batch_size=100),
     "cifar10": Climb(Eye(128, 5, 8), 10, batch_size=100),
     "tidigits": Climb(Eye(64, 5, 4), 15),
     "fsdd": Climb(Eye(64, 5, 4), 15),
@@ -99,7 +97,7 @@ def reproduce(lab: Lab) -> Result:
     for ax, setting in zip(axes.flat, settings, strict=True):
         trials, tests = _climb(lab, setting)
         rows += [*trials, *tests]
-        verdict.append(_verdict(setting, trials, tests))
+        verdict.append(_verdict(setting, tests))
         _draw(ax, setting, trials, tests)
     notes = [
         f"Validation: one seed, at most {TRIED:,} training samples, {TRIAL_EPOCHS} epochs, every rule at its best "
@@ -122,7 +120,6 @@ def _climb(lab: Lab, setting: Setting) -> tuple[list[Row], list[Row]]:
         "network": f"{climb.eye}, frozen, then FC{climb.hidden}-FC{ways[0].fold.num_classes}",
         "coding": ways[0].fold.coding,
         "T": climb.steps,
-        "shifted copies": climb.shifted,
         "batch": climb.batch_size,
     }
     trials = [
@@ -152,7 +149,7 @@ def _climb_of(setting: Setting, *, quick: bool) -> Climb:
     if not quick:
         return climb
     eye = replace(climb.eye, channels=QUICK_CHANNELS)
-    return replace(climb, eye=eye, hidden=QUICK_HIDDEN, epochs=TRIAL_EPOCHS, shifted=0)
+    return replace(climb, eye=eye, hidden=QUICK_HIDDEN, epochs=TRIAL_EPOCHS)
 
 
 def _row(about: Row, stage: str, epochs: int, name: str, lr: float, outcomes: Sequence[Outcome]) -> Row:
@@ -195,15 +192,9 @@ class _Way:
         logger.info("%s: the eye makes %d features a step (%.0f s)", self.fold.name, self.look.features, spent)
         return seen
 
-    @cached_property
-    def moved(self) -> list[TensorDataset]:
-        """Spike counts of moved copies of the training and the validation part."""
-        both, generator = _joined(self.fold.learn, self.fold.validation), torch.Generator().manual_seed(0)
-        return [self.look.at(shift(both.tensors[0], generator), both.tensors[1]) for _ in range(self.climb.shifted)]
-
     def train(self, name: str, lr: float, *, seed: int, trial: bool) -> Outcome:
         """A training, from the store if it was done before."""
-        settings = {key: value for key, value in asdict(self.climb).items() if value} | {
+        settings = asdict(self.climb) | {
             "rung": name,
             "lr": lr,
             "seed": seed,
@@ -230,17 +221,12 @@ class _Way:
 
     def _train(self, rung: Rung, lr: float, seed: int, *, trial: bool) -> Outcome:
         learn, validation, test = self.seen
-        train, epochs = (
-            (_first(learn, TRIED), TRIAL_EPOCHS) if trial else (_joined(learn, validation), self.climb.epochs)
-        )
+        train = _first(learn, TRIED) if trial else _joined(learn, validation)
+        epochs = TRIAL_EPOCHS if trial else self.climb.epochs
         start = time.perf_counter()
         torch.manual_seed(seed)
         trainer = self._trainer(rung, lr, train, epochs)
-        trainer.fit(
-            batches(train, self.climb.batch_size, shuffle=True),
-            epochs=epochs,
-            progress=False,
-        )
+        trainer.fit(batches(train, self.climb.batch_size, shuffle=True), epochs=epochs, progress=False)
         evaluation = trainer.evaluate(batches(validation if trial else test, TEST_BATCH))
         return Outcome(100 * evaluation.accuracy, time.perf_counter() - start, machine(self.lab.device))
 
@@ -256,6 +242,7 @@ class _Way:
             leaky(reach=OUTPUT_REACH),
         )
         calibrate(head, self.look.encode_counts(train.tensors[0][:SEEN]))
+        head.to(self.lab.device)
         optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
         return BRPTrainer(
             head,
@@ -277,7 +264,7 @@ def _joined(*parts: TensorDataset) -> TensorDataset:
     return TensorDataset(*map(torch.cat, zip(*(part.tensors for part in parts), strict=True)))
 
 
-def _verdict(setting: Setting, trials: Sequence[Row], tests: Sequence[Row]) -> str:
+def _verdict(setting: Setting, tests: Sequence[Row]) -> str:
     best, *beside = tests
     others = "; ".join(f"{row['rule']} {quote(row['accuracy'], row['sd'])}" for row in beside)
     return (

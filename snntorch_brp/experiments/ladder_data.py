@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
@@ -78,19 +77,6 @@ def folds(lab: Lab, setting: Setting, *, steps: int) -> list[Fold]:
     split = f"{sets.split}; validation a random sixth of the training data"
     last = TensorDataset(*(part[:test_limit] for part in test))
     return [Fold(setting.task, split, coding, encoder, task.num_classes, learn, validation, last)]
-
-
-def shift(images: Tensor, generator: torch.Generator, *, most: int = 2) -> Tensor:
-    """Each image ``[N, C, H, W]`` moved by up to ``most`` pixels along both axes, and 0 where nothing was."""
-    N, _, height, width = images.shape
-    padded = F.pad(images, [most] * 4)
-    rows, columns = torch.randint(2 * most + 1, (2, N), generator=generator)
-    moved = torch.empty_like(images)
-    for row in range(2 * most + 1):
-        for column in range(2 * most + 1):
-            here = (rows == row) & (columns == column)
-            moved[here] = padded[here, :, row : row + height, column : column + width]
-    return moved
 
 
 def _tensors(dataset: Dataset) -> Sequence[Tensor]:
