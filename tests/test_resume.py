@@ -95,7 +95,7 @@ def test_ctrl_c_ends_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
 
 
 SMALL = ["train", "digits", "--model", "64-20-10", "--epochs", "2", "--steps", "4", "--limit-train", "60"]
-SMALL += ["--limit-test", "40", "--batch-size", "10"]
+SMALL += ["--limit-test", "40", "--batch-size", "10", "--weights", "calibrated"]
 
 
 def test_the_command_line_resumes(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snntorch_brp import distributed
 from snntorch_brp.cli.options import DefaultsShown, not_negative, positive, whole
-from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, RunConfig, resolve_device
+from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
 from snntorch_brp.experiments.runs import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.experiments.tasks import TASKS
 from snntorch_brp.tensorboard import installed
@@ -36,6 +36,9 @@ def add_parser(subparsers: Any) -> None:
             default = argparse.SUPPRESS if own.default is None else own.default
             option(f"--{key.replace('_', '-')}", default=default, help=own.help, **shown)
         option("--propagation", default="brp", choices=PROPAGATIONS, help="what is sent to the hidden layers")
+        text = "as torch draws them, or scaled on some training samples so that every layer fires "
+        text += "(default: torch; for output-only, whose hidden layers never learn to, calibrated)"
+        option("--weights", choices=WEIGHTS, help=text)
         option("--steps", default=task.steps, type=whole, metavar="T", help="time steps")
         if task.rate_coded:
             option("--alpha", default=task.alpha, type=positive, help="the paper's α of eq. 3: smaller fires more")
@@ -76,6 +79,7 @@ def run_train(args: argparse.Namespace) -> int:
     task, device = TASKS[args.task], resolve_device(args.device)
     options = {key: getattr(args, key, None) for key in task.options}
     model = task.configured(steps=args.steps, device=device, options=options).network
+    values["weights"] = args.weights or usual_weights(args.propagation)
     config = RunConfig(**{"model": model, **values, "device": device, "options": options})
     folder = _folder(args, config)
     keeping = Keeping(**{entry.name: getattr(args, entry.name) for entry in fields(Keeping) if entry.name in args})

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 
 from snntorch_brp.checkpoint import Checkpoints
 from snntorch_brp.data.loader import batches, head
-from snntorch_brp.experiments.runs import SCHEDULES, TEST_BATCH, RunConfig, build_trainer
+from snntorch_brp.experiments.config import usual_weights
+from snntorch_brp.experiments.runs import TEST_BATCH, RunConfig, start_trainer
 from snntorch_brp.experiments.settings import DVSGESTURE, Budget, Setting, Slot, find_data
 from snntorch_brp.experiments.task import Sets
 from snntorch_brp.files import write_whole
@@ -149,7 +150,7 @@ class Lab:
             steps=steps or budget.steps.get(setting.task, task.steps),
             alpha=task.alpha,
             epochs=epochs or budget.task_epochs.get(setting.task, budget.epochs),
-            lr=budget.lr,
+            lr=budget.task_lr.get(setting.task, budget.lr),
             schedule=budget.schedule,
             batch_size=budget.batch_sizes.get(setting.task, budget.batch_size),
             seed=seed,
@@ -157,6 +158,7 @@ class Lab:
             limit_train=budget.train,
             limit_test=budget.test,
             options=options,
+            weights="calibrated" if key in budget.calibrated else usual_weights(rule),
         )
 
     def train(
@@ -196,11 +198,7 @@ class Lab:
 
     def _train(self, config: RunConfig, setting: Setting, probe: Probe | None, *, kept: Path) -> Run:
         sets = self._load(config, setting)
-        torch.manual_seed(config.seed)
-        trainer = build_trainer(config)
-        trainer.encoder = sets.encoder or trainer.encoder
-        steps = config.epochs * -(-_size(sets.train) // config.batch_size)
-        trainer.scheduler = SCHEDULES[config.schedule](trainer.optimizer, steps)
+        trainer = start_trainer(config, sets)
         callbacks: list[Callback] = []
         if probe is not None:
             probe.start(trainer, sets)

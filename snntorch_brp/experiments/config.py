@@ -35,6 +35,7 @@ SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler | None]] = {
     "cosine": lambda optimizer, steps: CosineAnnealingLR(optimizer, steps),
     "step": lambda optimizer, steps: MultiStepLR(optimizer, [steps // 2, steps * 3 // 4], gamma=0.1),
 }
+WEIGHTS = ("torch", "calibrated")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class RunConfig:
         limit_train: Train on the first so many samples only.
         limit_test: Test on the first so many samples only.
         options: What was chosen of the task's own options.
+        weights: Where they start: "torch", as torch draws them, or "calibrated", scaled on the first training samples
+            so that every layer fires.
     """
 
     task: str
@@ -84,6 +87,7 @@ class RunConfig:
     limit_train: int | None = None
     limit_test: int | None = None
     options: dict[str, str | None] = field(default_factory=dict)
+    weights: str = "torch"  # what a config.json that does not say meant
 
     @classmethod
     def read(cls, folder: Path) -> RunConfig:
@@ -116,7 +120,12 @@ class RunConfig:
             raise ValueError(f"the run to be resumed was started with {changes}: give the same options")
 
 
-_ADDED = {"precision": "float32", "clip_norm": None, "weight_decay": 0.0, "patience": None}
+_ADDED = {"precision": "float32", "clip_norm": None, "weight_decay": 0.0, "patience": None, "weights": "torch"}
+
+
+def usual_weights(propagation: str) -> str:
+    """Where they start unless something else is asked for: hidden layers that never learn must fire at once."""
+    return "calibrated" if propagation == "output-only" else "torch"
 
 
 def resolve_device(name: str) -> str:

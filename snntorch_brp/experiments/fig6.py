@@ -56,6 +56,8 @@ def reproduce(lab: Lab) -> Result:
         "Lines are means over the seeds, bands one standard deviation; one epoch is drawn as bars. RewardPrediction is "
         "this project's own rule; OutputOnly, whose hidden layers stay random, is what every rule must beat. Speech in "
         "the 2-D layout is an addition too: the published figure has no panel of it.",
+        "The weights of OutputOnly, and of all rules on 1-D speech unless the budget is full, start calibrated: scaled "
+        "on training samples, without their labels, so that every layer fires. The others start as torch draws them.",
         *lab.missing(*SLOTS),
     ]
     return Result("fig6", "test accuracy over the epochs", figure, rows, verdict, notes)

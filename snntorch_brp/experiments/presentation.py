@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 def told(runs: Sequence[Run]) -> Row:
-    """What must stand beside every figure: data set, split, network, epochs, seeds, device."""
+    """What must stand beside every figure: data set, split, network, epochs, weights, seeds, device."""
     first = runs[0]
     limited = ", limited by the budget" if first.config["limit_train"] is not None else ""
     return {
@@ -39,6 +39,7 @@ def told(runs: Sequence[Run]) -> Row:
         "epochs": first.config["epochs"],
         "batch": first.config["batch_size"],
         "lr": f"{first.config['lr']:g} {first.config['schedule']}",
+        "weights": first.config.get("weights", "torch"),
         "seeds": len(runs),
         "device": first.machine,
     }

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from snntorch_brp import distributed
 from snntorch_brp.analysis import Statistics, analyse
+from snntorch_brp.analysis.callbacks import encoded
 from snntorch_brp.callbacks import Callback, EarlyStopping, MetricsFile
 from snntorch_brp.checkpoint import Checkpoints
 from snntorch_brp.data.loader import batches, head
@@ -20,6 +22,7 @@ from snntorch_brp.experiments.run_figures import RunFigures
 from snntorch_brp.experiments.task import Sets, Task
 from snntorch_brp.experiments.tasks import TASKS
 from snntorch_brp.files import write_whole
+from snntorch_brp.initialization import calibrate
 from snntorch_brp.models import network
 from snntorch_brp.tensorboard import TensorBoard
 from snntorch_brp.trainer import BRPTrainer, Evaluation
@@ -34,12 +37,15 @@ __all__ = [
     "evaluate_run",
     "load_data",
     "resolve_device",
+    "start_trainer",
     "task_of",
     "train_run",
 ]
 
 TEST_BATCH = 250
 ANALYSED = 1000  # samples that the activity of a tested network is counted on
+CALIBRATED = 50  # training samples that a calibrated start is measured on
+CURRENT_MEAN, CURRENT_STD = 0.5, 0.3  # of the currents, in thresholds: about one neuron in ten fires, as of the labels
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,8 @@ def train_run(config: RunConfig, folder: Path, *, keeping: Keeping | None = None
     keeping = keeping or Keeping()
     with distributed.process_group(config.device) as device:
         _start_folder(config, folder, resume=keeping.resume or distributed.restarted())
-        torch.manual_seed(config.seed)
-        trainer = build_trainer(config, device)
         sets = load_data(config)
-        trainer.encoder = sets.encoder or trainer.encoder
-        steps = config.epochs * -(-len(sets.train) // config.batch_size)  # type: ignore[arg-type]
-        trainer.scheduler = SCHEDULES[config.schedule](trainer.optimizer, steps)
+        trainer = start_trainer(config, sets, device)
         load = partial(batches, workers=keeping.workers, rank=distributed.rank(), world_size=distributed.world_size())
         checkpoints = Checkpoints(
             folder / "checkpoints", every=keeping.checkpoint_every, keep=keeping.keep, about=asdict(config)
@@ -108,6 +110,21 @@ def train_run(config: RunConfig, folder: Path, *, keeping: Keeping | None = None
     evaluation = results[-1].validation
     assert evaluation is not None
     return replace(evaluation, split=sets.split)
+
+
+def start_trainer(config: RunConfig, sets: Sets, device: torch.device | None = None) -> BRPTrainer:
+    """The trainer of a run before its first step; all that is random follows from ``config.seed``."""
+    torch.manual_seed(config.seed)
+    trainer = build_trainer(config, device)
+    trainer.encoder = sets.encoder or trainer.encoder
+    steps = config.epochs * -(-len(sets.train) // config.batch_size)  # type: ignore[arg-type]
+    trainer.scheduler = SCHEDULES[config.schedule](trainer.optimizer, steps)
+    if config.weights == "calibrated":
+        x, _ = next(iter(batches(sets.train, CALIBRATED)))
+        assert isinstance(trainer.net, nn.Sequential)
+        calibrate(trainer.net, encoded(trainer, x, config.seed), mean=CURRENT_MEAN, std=CURRENT_STD)
+        distributed.same_everywhere(trainer.net.state_dict().values())  # processors may round in ways of their own
+    return trainer
 
 
 def _start_folder(config: RunConfig, folder: Path, *, resume: bool) -> None:
