@@ -9,12 +9,16 @@ import pytest
 import torch
 from test_data_speech import write_wav
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
+from snntorch_brp.data.augment import RandomAffine
+from snntorch_brp.data.loader import batches
 from snntorch_brp.encoding import DirectEncoder
 from snntorch_brp.experiments import ladder
 from snntorch_brp.experiments.common import Lab
 from snntorch_brp.experiments.eye import Eye, Look
-from snntorch_brp.experiments.ladder_data import folds
+from snntorch_brp.experiments.ladder import Climb
+from snntorch_brp.experiments.ladder_data import NOT_OURS, folds
 from snntorch_brp.experiments.rungs import BESIDE, RUNGS
 from snntorch_brp.experiments.settings import BUDGETS, MNIST, TIDIGITS_2D
 from snntorch_brp.trainer import BRPTrainer
@@ -100,15 +104,41 @@ def test_choices_are_made_by_validation_and_the_test_set_is_read_once(
     assert {path: path.stat().st_mtime_ns for path in (lab.out / "runs").iterdir()} == stored
 
 
+def test_changed_copies_take_part_in_the_trainings_that_are_tested(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = RandomAffine(shift=1)
+    climb = Climb(Eye(4, 3, 2), epochs=1, steps=3, hidden=20, copies=2, change=change)
+    (setting,) = lab.settings(MNIST)
+    (fold,) = folds(lab, setting, steps=3)
+    way = ladder._Way(lab, climb, fold)
+    learned: list[TensorDataset] = []
+    judged: list[TensorDataset] = []
+
+    def noted(dataset: TensorDataset, size: int, *, shuffle: bool = False):  # type: ignore[no-untyped-def]
+        (learned if shuffle else judged).append(dataset)
+        return batches(dataset, size, shuffle=shuffle)
+
+    monkeypatch.setattr(ladder, "batches", noted)
+    way.train("brp", 1e-3, seed=0, trial=True)
+    way.train("brp", 1e-3, seed=0, trial=False)
+    samples, labels = (torch.cat(tensors) for tensors in zip(fold.learn.tensors, fold.validation.tensors, strict=True))
+    draw = torch.Generator().manual_seed(NOT_OURS)
+    changed = [change(samples, generator=draw) for _ in range(2)]
+    assert not torch.equal(changed[0], changed[1])
+    seen = way.look.at(torch.cat([samples, *changed]))
+    for dataset, rows in ((learned[0], slice(50)), (judged[0], slice(50, 60)), (learned[1], slice(180))):
+        assert torch.equal(dataset.tensors[0], seen[rows])
+        assert torch.equal(dataset.tensors[1], labels.repeat(3)[rows])
+    assert torch.equal(judged[1].tensors[0], way.look.at(fold.test.tensors[0]))
+
+
 def test_the_eye_keeps_what_the_network_would_hand_on() -> None:
     """Its counts against the same convolution and neurons, run step by step."""
     generator = torch.Generator().manual_seed(0)
-    samples, labels = torch.rand(70, 2, 9, 9, generator=generator), torch.arange(70) % 3
+    samples = torch.rand(70, 2, 9, 9, generator=generator)
     look = Look(Eye(5, 3, 2), DirectEncoder(4), samples)
-    counts, kept = look.at(samples, labels).tensors
+    counts = look.at(samples)
     assert counts.dtype is torch.uint8
     assert counts.shape == (70, 4, 5 * 4 * 4)
-    assert torch.equal(kept, labels)
     front = look._engine.net[:4]  # type: ignore[index]
     with torch.no_grad():
         expected = unroll(front, DirectEncoder(4)(samples))

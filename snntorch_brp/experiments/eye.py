@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
 from snntorch_brp.fused import FusedEngine
 from snntorch_brp.initialization import calibrate, patch_filters
@@ -88,10 +87,13 @@ class Look:
         net = nn.Sequential(conv, neurons, nn.AvgPool2d(eye.pool), nn.Flatten(), behind, leaky())
         self._engine = FusedEngine(net, OutputOnly(), num_classes=2, loss_fn=rate_mse)
 
-    def at(self, samples: Tensor, labels: Tensor) -> TensorDataset:
-        """What it sees: spike counts ``[N, T, D]`` uint8, beside the labels."""
-        seen = [self._counts(some) for some in samples.split(BATCH)]
-        return TensorDataset(torch.cat(seen), labels)
+    def at(self, samples: Tensor) -> Tensor:
+        """What it sees: spike counts ``[N, T, D]`` uint8."""
+        first = self._counts(samples[:BATCH])
+        seen = first.new_empty(len(samples), *first.shape[1:])  # filled piece by piece: it is the most of the memory
+        for place, some in zip(seen.split(BATCH), samples.split(BATCH), strict=True):
+            place.copy_(self._counts(some))
+        return seen
 
     def _counts(self, samples: Tensor) -> Tensor:
         x = self.encoder(samples)

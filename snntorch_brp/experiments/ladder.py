@@ -13,21 +13,22 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
+from snntorch_brp.data.augment import RandomAffine
 from snntorch_brp.data.loader import batches
 from snntorch_brp.experiments.common import Lab, machine
 from snntorch_brp.experiments.eye import SEEN, Eye, Look, leaky
-from snntorch_brp.experiments.ladder_data import Fold, folds
+from snntorch_brp.experiments.ladder_data import NOT_OURS, Fold, folds
 from snntorch_brp.experiments.presentation import Row, mean_and_spread, quote
 from snntorch_brp.experiments.report import Result
 from snntorch_brp.experiments.rungs import BESIDE, RUNGS, Rung
@@ -54,6 +55,8 @@ class Climb:
         steps: Time steps T.
         hidden: Hidden neurons of the head.
         batch_size: Samples in a batch.
+        copies: Changed copies of every training sample, beside it, in the trainings that are tested.
+        change: How they are changed.
     """
 
     eye: Eye
@@ -61,6 +64,8 @@ class Climb:
     steps: int = 6
     hidden: int = 1000
     batch_size: int = 50
+    copies: int = 0
+    change: RandomAffine = field(default_factory=RandomAffine)
 
 
 CLIMBS = {
@@ -184,25 +189,35 @@ class _Way:
         return Look(self.climb.eye, self.fold.encoder, self.fold.learn.tensors[0])
 
     @cached_property
-    def seen(self) -> list[TensorDataset]:
-        """Spike counts of the training, the validation and the test part."""
+    def training(self) -> TensorDataset:
+        """Spike counts of the training part, the validation part behind it, and changed copies of both behind these."""
+        parts, climb = (self.fold.learn, self.fold.validation), self.climb
+        samples, labels = map(torch.cat, zip(*(part.tensors for part in parts), strict=True))
+        draw = torch.Generator().manual_seed(NOT_OURS)
+        changed = [climb.change(samples, generator=draw) for _ in range(climb.copies)]
+        return self._seen(torch.cat([samples, *changed]), labels.repeat(1 + climb.copies))
+
+    @cached_property
+    def test(self) -> TensorDataset:
+        """Spike counts of the test part."""
+        return self._seen(*self.fold.test.tensors)
+
+    def _seen(self, samples: Tensor, labels: Tensor) -> TensorDataset:
         start = time.perf_counter()
-        seen = [self.look.at(*part.tensors) for part in (self.fold.learn, self.fold.validation, self.fold.test)]
-        spent = time.perf_counter() - start
-        logger.info("%s: the eye makes %d features a step (%.0f s)", self.fold.name, self.look.features, spent)
+        seen = TensorDataset(self.look.at(samples), labels)
+        spent, features = time.perf_counter() - start, self.look.features
+        logger.info("%s: %d features a step of %d samples (%.0f s)", self.fold.name, features, len(labels), spent)
         return seen
 
     def train(self, name: str, lr: float, *, seed: int, trial: bool) -> Outcome:
         """A training, from the store if it was done before."""
-        settings = asdict(self.climb) | {
+        settings = self._settings(trial=trial) | {
             "rung": name,
             "lr": lr,
             "seed": seed,
             "trial": trial,
             "fold": self.fold.name,
             "sizes": self.fold.sizes,
-            "tried": TRIED,
-            "trial epochs": TRIAL_EPOCHS,
             "version": VERSION,
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
@@ -219,15 +234,25 @@ class _Way:
         )  # fmt: skip
         return outcome
 
+    def _settings(self, *, trial: bool) -> dict[str, Any]:
+        """What of the climb a training depends on."""
+        climb = asdict(self.climb)
+        if not trial:
+            return climb
+        return climb | {"epochs": TRIAL_EPOCHS, "copies": 0, "change": None, "tried": TRIED}
+
     def _train(self, rung: Rung, lr: float, seed: int, *, trial: bool) -> Outcome:
-        learn, validation, test = self.seen
-        train = _first(learn, TRIED) if trial else _joined(learn, validation)
-        epochs = TRIAL_EPOCHS if trial else self.climb.epochs
+        known = len(self.fold.learn)
+        if trial:
+            train = _rows(self.training, slice(min(TRIED, known)))
+            judged, epochs = _rows(self.training, slice(known, known + len(self.fold.validation))), TRIAL_EPOCHS
+        else:
+            train, judged, epochs = self.training, self.test, self.climb.epochs
         start = time.perf_counter()
         torch.manual_seed(seed)
         trainer = self._trainer(rung, lr, train, epochs)
         trainer.fit(batches(train, self.climb.batch_size, shuffle=True), epochs=epochs, progress=False)
-        evaluation = trainer.evaluate(batches(validation if trial else test, TEST_BATCH))
+        evaluation = trainer.evaluate(batches(judged, TEST_BATCH))
         return Outcome(100 * evaluation.accuracy, time.perf_counter() - start, machine(self.lab.device))
 
     def _trainer(self, rung: Rung, lr: float, train: TensorDataset, epochs: int) -> BRPTrainer:
@@ -256,12 +281,8 @@ class _Way:
         )
 
 
-def _first(dataset: TensorDataset, count: int) -> TensorDataset:
-    return TensorDataset(*(tensor[:count] for tensor in dataset.tensors))
-
-
-def _joined(*parts: TensorDataset) -> TensorDataset:
-    return TensorDataset(*map(torch.cat, zip(*(part.tensors for part in parts), strict=True)))
+def _rows(dataset: TensorDataset, rows: slice) -> TensorDataset:
+    return TensorDataset(*(tensor[rows] for tensor in dataset.tensors))
 
 
 def _verdict(setting: Setting, tests: Sequence[Row]) -> str:
