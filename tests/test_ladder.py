@@ -14,10 +14,11 @@ from torch.utils.data import TensorDataset
 from snntorch_brp.data.augment import RandomAffine
 from snntorch_brp.data.loader import batches
 from snntorch_brp.encoding import DirectEncoder
+from snntorch_brp.experiments import climb as climbing
 from snntorch_brp.experiments import ladder
+from snntorch_brp.experiments.climb import Climb, Way
 from snntorch_brp.experiments.common import Lab
 from snntorch_brp.experiments.eye import Eye, Look
-from snntorch_brp.experiments.ladder import Climb
 from snntorch_brp.experiments.ladder_data import NOT_OURS, folds
 from snntorch_brp.experiments.rungs import BESIDE, RUNGS
 from snntorch_brp.experiments.settings import BUDGETS, MNIST, TIDIGITS_2D
@@ -82,7 +83,7 @@ def test_choices_are_made_by_validation_and_the_test_set_is_read_once(
 
     monkeypatch.setattr(BRPTrainer, "evaluate", noted)
     result = ladder.reproduce(lab)
-    trials = [row for row in result.rows if row["stage"] == "validation"]
+    trials = [row for row in result.rows if row["stage"] == "trial"]
     tests = [row for row in result.rows if row["stage"] == "test"]
     assert len(trials) == 4 * len(ladder.RATES)
     # first every trial is judged on the validation part (10), then each tested training reads the test part (20) once
@@ -109,7 +110,7 @@ def test_changed_copies_take_part_in_the_trainings_that_are_tested(lab: Lab, mon
     climb = Climb(Eye(4, 3, 2), epochs=1, steps=3, hidden=20, copies=2, change=change)
     (setting,) = lab.settings(MNIST)
     (fold,) = folds(lab, setting, steps=3)
-    way = ladder._Way(lab, climb, fold)
+    way = Way(lab, climb, fold)
     learned: list[TensorDataset] = []
     judged: list[TensorDataset] = []
 
@@ -117,18 +118,21 @@ def test_changed_copies_take_part_in_the_trainings_that_are_tested(lab: Lab, mon
         (learned if shuffle else judged).append(dataset)
         return batches(dataset, size, shuffle=shuffle)
 
-    monkeypatch.setattr(ladder, "batches", noted)
-    way.train("brp", 1e-3, seed=0, trial=True)
-    way.train("brp", 1e-3, seed=0, trial=False)
+    monkeypatch.setattr(climbing, "batches", noted)
+    for stage in ("trial", "curve", "test"):
+        way.train("brp", RUNGS["brp"], 1e-3, seed=0, stage=stage)  # type: ignore[arg-type]
     samples, labels = (torch.cat(tensors) for tensors in zip(fold.learn.tensors, fold.validation.tensors, strict=True))
     draw = torch.Generator().manual_seed(NOT_OURS)
     changed = [change(samples, generator=draw) for _ in range(2)]
     assert not torch.equal(changed[0], changed[1])
     seen = way.look.at(torch.cat([samples, *changed]))
-    for dataset, rows in ((learned[0], slice(50)), (judged[0], slice(50, 60)), (learned[1], slice(180))):
-        assert torch.equal(dataset.tensors[0], seen[rows])
-        assert torch.equal(dataset.tensors[1], labels.repeat(3)[rows])
-    assert torch.equal(judged[1].tensors[0], way.look.at(fold.test.tensors[0]))
+    known = [*range(50), *range(60, 110), *range(120, 170)]  # no copy of a validation sample
+    for dataset, rows in zip(
+        (*learned, *judged[:2]), (range(50), known, range(180), range(50, 60), range(50, 60)), strict=True
+    ):
+        assert torch.equal(dataset.tensors[0], seen[list(rows)])
+        assert torch.equal(dataset.tensors[1], labels.repeat(3)[list(rows)])
+    assert torch.equal(judged[2].tensors[0], way.look.at(fold.test.tensors[0]))
 
 
 def test_the_eye_keeps_what_the_network_would_hand_on() -> None:
