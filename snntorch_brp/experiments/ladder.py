@@ -163,7 +163,7 @@ def _draw_curves(ax: Axes, curves: Sequence[Row]) -> None:
         passed = range(1, row["epochs"] + 1)
         ax.plot(passed, row["validation accuracy by epoch"], color=color, marker="o", ms=3, label=row["rule"])
         ax.plot(passed, row["training accuracy by epoch"], color=color, ls="--")
-    ax.set_xlabel("epoch; line: validation, dashed: training samples while learned")
+    ax.set_xlabel("epoch (validation; dashed: training samples)")
     ax.set_ylabel("accuracy, %")
     ax.set_ylim(None, 100.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
