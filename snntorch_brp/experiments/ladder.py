@@ -2,8 +2,9 @@
 
 All rules train the same head, Linear - neurons - Linear - neurons, on what the same frozen convolution sees
 (:mod:`snntorch_brp.experiments.eye`). First every rung is tried at every learning rate on a part of the training
-data, and judged on the validation part. Then the best label-only rung, BRP as printed, pseudo-BP and a head whose
-hidden layer stays random are trained anew on all training data, and tested.
+data, and judged on the validation part. The best label-only rung and pseudo-BP then show their learning curves, on the
+validation part too. Last, these two, BRP as printed and a head whose hidden layer stays random are trained anew on all
+training data, and tested.
 """
 
 from __future__ import annotations
