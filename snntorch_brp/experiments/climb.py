@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
-from snntorch_brp.data.augment import RandomAffine
 from snntorch_brp.data.loader import batches
 from snntorch_brp.experiments.common import Lab, machine
 from snntorch_brp.experiments.eye import SEEN, Eye, Look, leaky
-from snntorch_brp.experiments.ladder_data import NOT_OURS, Fold
+from snntorch_brp.experiments.ladder_data import Fold
 from snntorch_brp.experiments.rungs import Rung
 from snntorch_brp.experiments.runs import TEST_BATCH
 from snntorch_brp.files import write_whole
@@ -48,8 +47,6 @@ class Climb:
         steps: Time steps T.
         hidden: Hidden neurons of the head.
         batch_size: Samples in a batch.
-        copies: Changed copies of every training sample beside it, but in trials.
-        change: How they are changed.
     """
 
     eye: Eye
@@ -57,8 +54,6 @@ class Climb:
     steps: int = 6
     hidden: int = 1000
     batch_size: int = 50
-    copies: int = 0
-    change: RandomAffine = field(default_factory=RandomAffine)
 
 
 class Outcome(NamedTuple):
@@ -126,7 +121,7 @@ class Way:
         """What of the climb a training depends on."""
         climb = asdict(self.climb)
         if stage == "trial":
-            climb |= {"epochs": TRIAL_EPOCHS, "copies": 0, "change": None, "tried": TRIED}
+            climb |= {"epochs": TRIAL_EPOCHS, "tried": TRIED}
         return climb
 
     def _train(self, rung: Rung, lr: float, seed: int, stage: Stage) -> Outcome:
@@ -150,11 +145,9 @@ class Way:
         """What is trained on, and what is judged by."""
         if stage == "test":
             return self.training, self.test
-        known, whole = len(self.fold.learn), len(self.fold.learn) + len(self.fold.validation)
-        validation = _rows(self.training, slice(known, whole))
-        if stage == "trial" or not self.climb.copies:
-            return _rows(self.training, slice(min(TRIED, known) if stage == "trial" else known)), validation
-        return _rows(self.training, torch.arange(len(self.training)) % whole < known), validation
+        known, whole = len(self.fold.learn), len(self.training)
+        most = min(TRIED, known) if stage == "trial" else known
+        return _rows(self.training, slice(most)), _rows(self.training, slice(known, whole))
 
     @cached_property
     def look(self) -> Look:
@@ -163,12 +156,9 @@ class Way:
 
     @cached_property
     def training(self) -> TensorDataset:
-        """Spike counts of the training part, the validation part behind it, and changed copies of both behind these."""
-        parts, climb = (self.fold.learn, self.fold.validation), self.climb
-        samples, labels = map(torch.cat, zip(*(part.tensors for part in parts), strict=True))
-        draw = torch.Generator().manual_seed(NOT_OURS)
-        changed = [climb.change(samples, generator=draw) for _ in range(climb.copies)]
-        return self._seen(torch.cat([samples, *changed]), labels.repeat(1 + climb.copies))
+        """Spike counts of the training part, and of the validation part behind it."""
+        parts = (self.fold.learn, self.fold.validation)
+        return self._seen(*map(torch.cat, zip(*(part.tensors for part in parts), strict=True)))
 
     @cached_property
     def test(self) -> TensorDataset:
@@ -208,5 +198,5 @@ class Way:
         )
 
 
-def _rows(dataset: TensorDataset, rows: slice | Tensor) -> TensorDataset:
+def _rows(dataset: TensorDataset, rows: slice) -> TensorDataset:
     return TensorDataset(*(tensor[rows] for tensor in dataset.tensors))

@@ -17,7 +17,6 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from snntorch_brp.data.augment import RandomAffine
 from snntorch_brp.experiments.climb import TRIAL_EPOCHS, TRIED, Climb, Outcome, Stage, Way
 from snntorch_brp.experiments.common import Lab
 from snntorch_brp.experiments.eye import Eye
@@ -32,7 +31,7 @@ RATES = (3e-4, 1e-3, 3e-3)  # learning rates tried
 CLIMBS = {
     "digits": Climb(Eye(32, 3, 2), 12, hidden=300),
     "mnist": Climb(Eye(128, 7, 4), 3, batch_size=100),
-    "cifar10": Climb(Eye(128, 5, 8), 4, batch_size=100, copies=3, change=RandomAffine(8, 0.1, 0.05, 2.5, mirror=True)),
+    "cifar10": Climb(Eye(128, 5, 8), 10, batch_size=100),
     "tidigits": Climb(Eye(64, 5, 4), 15),
     "fsdd": Climb(Eye(64, 5, 4), 15),
     "dvsgesture": Climb(Eye(64, 5, 4), 15, steps=20, batch_size=20),
@@ -82,9 +81,8 @@ def _climb(lab: Lab, setting: Setting) -> tuple[list[Row], list[Row], list[Row]]
 
     def row(stage: Stage, name: str, lr: float, seeds: int = 1) -> Row:
         outcomes = [way.train(name, RUNGS[name], lr, seed=seed, stage=stage) for way in ways for seed in range(seeds)]
-        trial = stage == "trial"
-        spent = {"epochs": TRIAL_EPOCHS if trial else climb.epochs, "changed copies": 0 if trial else climb.copies}
-        return {**about, "stage": stage, **spent, "seeds": seeds, **_told(name, lr, outcomes)}
+        epochs = TRIAL_EPOCHS if stage == "trial" else climb.epochs
+        return {**about, "stage": stage, "epochs": epochs, "seeds": seeds, **_told(name, lr, outcomes)}
 
     trials = sorted((row("trial", name, lr) for name in RUNGS for lr in RATES), key=_accuracy, reverse=True)
     best = next(trial["name"] for trial in trials if trial["label only"])
