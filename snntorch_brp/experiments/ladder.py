@@ -30,7 +30,7 @@ SLOTS = (MNIST, CIFAR10, TIDIGITS_2D, DVSGESTURE)
 RATES = (3e-4, 1e-3, 3e-3)  # learning rates tried
 CLIMBS = {
     "digits": Climb(Eye(32, 3, 2), 12, hidden=300),
-    "mnist": Climb(Eye(128, 7, 4), 3, batch_size=100),
+    "mnist": Climb(Eye(256, 7, 7), 6, batch_size=100),
     "cifar10": Climb(Eye(128, 5, 8), 10, batch_size=100),
     "tidigits": Climb(Eye(64, 5, 4), 15),
     "fsdd": Climb(Eye(64, 5, 4), 15),
