@@ -14,6 +14,7 @@ from torch import Tensor
 from snntorch_brp import distributed
 from snntorch_brp.cli.options import DefaultsShown, not_negative, positive, whole
 from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
+from snntorch_brp.experiments.presentation import epochs
 from snntorch_brp.experiments.runs import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.experiments.tasks import TASKS
 from snntorch_brp.tensorboard import installed
@@ -91,7 +92,7 @@ def run_train(args: argparse.Namespace) -> int:
         return 0
     note = "simulated: " if evaluation.split.startswith("simulated") else ""
     print(note + TASKS[config.task].title)
-    print(f"{config.model}, {config.propagation}, {config.epochs} epochs, {config.device}")
+    print(f"{config.model}, {config.propagation}, {epochs(config.epochs)}, {config.device}")
     print(f"test {evaluation}\nrun folder {folder}: config, metrics, checkpoints, model, figures (*.png)")
     return 0
 
