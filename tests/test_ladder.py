@@ -89,6 +89,11 @@ def test_choices_are_made_by_validation_and_the_test_set_is_read_once(
     assert read == [10] * len(trials) + [20] * (2 * len(tests))
     best = max((row for row in trials if row["label only"]), key=lambda row: row["accuracy"])
     assert tests[0]["name"] == best["name"]
+    curves = [row for row in result.rows if row["stage"] == "curve"]
+    assert [row["name"] for row in curves] == [best["name"], "backprop"]
+    for row in curves:
+        assert len(row["training accuracy by epoch"]) == len(row["validation accuracy by epoch"]) == row["epochs"]
+        assert row["validation accuracy by epoch"][-1] == row["accuracy"]
     assert {row["name"] for row in tests} == {best["name"], *BESIDE}
     for row in tests:
         chosen = max((trial for trial in trials if trial["name"] == row["name"]), key=lambda trial: trial["accuracy"])

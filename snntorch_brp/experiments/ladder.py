@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -58,8 +59,8 @@ def reproduce(lab: Lab) -> Result:
         f"Validation: one seed, at most {TRIED:,} training samples, {TRIAL_EPOCHS} epochs, every rule at its best "
         f"learning rate of {', '.join(f'{lr:g}' for lr in RATES)}; this alone chooses. Curves: one seed, the whole "
         "training part. Test: read once, after the last epoch of a training on training and validation part together. "
-        "The frozen filters are the same for all "
-        "rules and seeds; seeds differ in the head, the feedback and the order of samples.",
+        "The frozen filters are the same for all rules and seeds; seeds differ in the head, the feedback and the order "
+        "of samples.",
         *lab.missing(*SLOTS),
     ]
     return Result("ladder", "label-only rules, chosen by validation", figure, rows, verdict, notes)
@@ -84,16 +85,13 @@ def _climb(lab: Lab, setting: Setting) -> tuple[list[Row], list[Row], list[Row]]
         epochs = TRIAL_EPOCHS if stage == "trial" else climb.epochs
         return {**about, "stage": stage, "epochs": epochs, "seeds": seeds, **_told(name, lr, outcomes)}
 
-    trials = sorted((row("trial", name, lr) for name in RUNGS for lr in RATES), key=_accuracy, reverse=True)
+    trials = [row("trial", name, lr) for name in RUNGS for lr in RATES]
+    trials.sort(key=itemgetter("accuracy"), reverse=True)
     best = next(trial["name"] for trial in trials if trial["label only"])
     rates = {trial["name"]: trial["lr"] for trial in reversed(trials)}
     curves = [row("curve", name, rates[name]) for name in (best, "backprop")]
     tests = [row("test", name, rates[name], lab.budget.seeds) for name in dict.fromkeys((best, *BESIDE))]
     return trials, curves, tests
-
-
-def _accuracy(row: Row) -> float:
-    return row["accuracy"]
 
 
 def _split(ways: Sequence[Way]) -> str:
