@@ -32,10 +32,12 @@ class Propagation(ABC):
         local: Spikes are cut between layers. Only true backpropagation says no.
         needs_output: The signal waits for the output rate y (update locking). Where it does not, a layer can
             learn, and be forgotten, as soon as it has run.
+        reads_classes: Label and prediction are distributions over classes; real-valued targets do not fit.
     """
 
     local: ClassVar[bool] = True
     needs_output: ClassVar[bool] = False
+    reads_classes: ClassVar[bool] = False
 
     def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
         """The label ȳ that all layers receive: class numbers ``[B]`` to ``[T or 1, B, K]``; one-hot here."""
@@ -49,7 +51,8 @@ class Propagation(ABC):
             label: ȳ, ``[T or 1, B, K]``, from :meth:`label`.
             window: What the layer itself did; ``window.rate`` is its mean spike rate, ``[B, *]``.
             feedback: The layer's own B_l, ``[K, *]``.
-            output: The network's output rate y, ``[B, K]``; None unless ``needs_output``.
+            output: The network's output rate y, ``[B, K]``, or ``[T, B, K]`` where there is a label for every step;
+                None unless ``needs_output``.
 
         Returns:
             TP, ``[T or 1, B, K]``, or None for a layer that does not learn.
@@ -113,6 +116,8 @@ class RewardPrediction(Propagation):
         >>> RewardPrediction().signal(label, window=silent, feedback=torch.ones(2, 4), output=None).tolist()
         [[[0.5, -0.5]]]
     """
+
+    reads_classes: ClassVar[bool] = True
 
     kappa: float = 5.0
     cosine: bool = False

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from snntorch_brp import (
     BRP,
+    STDP,
     Attached,
     Backprop,
     ErrorProjection,
@@ -124,7 +125,10 @@ def test_copies_and_files_of_an_attached_network_belong_to_no_handle() -> None:
     net = spread(mlp())
     x, labels = batch()
     with attach(net, BRP(), num_classes=K, generator=seeded()) as brp:
-        run(net, x)  # in mid-sequence, with a graph on the membranes
+        with pytest.warns(UserWarning, match="nothing was learned from it"):  # noqa: PT031
+            run(net, x)  # in mid-sequence
+            brp.reset()
+        run(net, x)
         twin = copy.deepcopy(net)
         file = io.BytesIO()
         torch.save(net, file)
@@ -215,10 +219,11 @@ def test_state_is_freed_after_backward_and_at_the_next_sequence() -> None:
     x, labels = batch()
     with attach(net, BRP(), num_classes=K) as brp:
         brp.backward(mse(net(x)[0], labels), labels)
-        assert not any(layer.spikes or layer.handed_on for layer in brp._layers)
+        assert not any(layer.emitted for layer in brp._layers)
         net(x)  # a sequence that nobody learns from
         kept = [weakref.ref(layer.spikes[0]) for layer in brp._layers]
-        spikes, _ = net(x)
+        with pytest.warns(UserWarning, match="nothing was learned from it"):
+            spikes, _ = net(x)
         gc.collect()
         assert all(ref() is None for ref in kept)
         assert [layer.steps for layer in brp._layers] == [len(x)] * 3
@@ -226,6 +231,7 @@ def test_state_is_freed_after_backward_and_at_the_next_sequence() -> None:
     assert not any(layer.spikes for layer in brp._layers)
 
 
+@pytest.mark.filterwarnings("ignore:a sequence ran")
 @pytest.mark.parametrize("learns", [True, False])
 def test_memory_does_not_grow_over_200_steps(learns: bool) -> None:
     net = spread(mlp())
@@ -314,7 +320,10 @@ def test_states_detached_by_the_user_go_on_with_the_sequence() -> None:
         (torch.tensor([0.0, 1.0, 2.0, 0.0]), r"labels\.long\(\)"),
         (torch.tensor([0, 1, 2]), "ran 4 samples, but there are 3 labels"),
         (torch.zeros(0, dtype=torch.long), "non-empty vector"),
-        (torch.zeros(4, 3, dtype=torch.long), r"got \(4, 3\)"),
+        (torch.zeros(4, 3, dtype=torch.long), "ran 4 samples, but there are 3 labels"),  # one for every step
+        (torch.zeros(7, 4, dtype=torch.long), "targets for 7 steps, but the network ran 5"),
+        (torch.zeros(2, 7, 4, dtype=torch.long), r"got \(2, 7, 4\)"),
+        (torch.zeros(4, 7), r"real-valued targets must be \[B, K=3\].*encode_targets"),
         ([0, 1, 2, 0], "got list"),
     ],
 )
@@ -356,21 +365,61 @@ def test_losses_that_cannot_be_learned_from() -> None:
     assert all(p.grad is None for p in net.parameters())
 
 
-@pytest.mark.parametrize(
-    ("net", "count"), [(nn.Linear(2, 2), 0), (nn.Sequential(nn.Linear(2, 2), RefractoryLeaky(init_hidden=True)), 1)]
-)
-def test_too_few_spiking_layers(net: nn.Module, count: int) -> None:
-    with pytest.raises(ValueError, match=f"has {count} spiking layers"):
-        attach(net, BRP(), num_classes=K)
+def test_no_spiking_layer() -> None:
+    with pytest.raises(ValueError, match="Linear has no spiking layer"):
+        attach(nn.Linear(2, 2), BRP(), num_classes=K)
+
+
+def test_nothing_is_hidden() -> None:
+    net, (x, labels) = mlp(hidden=()), batch()
+    with attach(net, BRP(), num_classes=K) as brp, pytest.raises(RuntimeError, match="has no hidden spiking layer"):
+        brp.backward(mse(run(net, x), labels), labels)
+    assert net[0].weight.grad is None
 
 
 def test_options_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="output='9' is not a spiking layer of the network; there are: 1, 3"):
+    with pytest.raises(ValueError, match="output='9' is not a module of the network; there are: 0, 1, 2, 3"):
         attach(mlp(), BRP(), num_classes=K, output="9")
+    with pytest.raises(ValueError, match="the output Linear is not a module of the network"):
+        attach(mlp(), BRP(), num_classes=K, output=nn.Linear(2, 2))
     with pytest.raises(ValueError, match="reduction must be"):
         attach(mlp(), BRP(), num_classes=K, reduction="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_classes must be at least 1"):
         attach(mlp(), BRP(), num_classes=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"net": mlp}, "net must be a network"),
+        ({"propagation": STDP()}, r"propagation must be a Propagation such as BRP\(\), got STDP"),
+        ({"consolidation": BRP}, r"consolidation must be a Consolidation such as PseudoGradient\(\), got .*BRP"),
+        ({"num_classes": "3"}, "num_classes must be a whole number, got '3'"),
+        ({"output": 3}, "output must be a module of the network or its name"),
+        ({"output": [3]}, "output must be a module of the network or its name"),
+    ],
+)
+def test_wrong_kinds_of_arguments_get_a_sentence(arguments: dict[str, object], message: str) -> None:
+    good = {"net": mlp(), "propagation": BRP(), "num_classes": K}
+    with pytest.raises(TypeError, match=message):
+        attach(**{**good, **arguments})  # type: ignore[arg-type]
+
+
+def test_a_class_stands_for_the_rule_with_its_defaults() -> None:
+    handle = attach(mlp(), BRP, num_classes=K, consolidation=STDP)
+    assert (handle.propagation, handle.consolidation) == (BRP(), STDP())
+
+
+def test_a_sequence_that_starts_where_the_last_one_ended_is_refused() -> None:
+    net = spread(mlp())
+    x, labels = batch()
+    with attach(net, BRP(), num_classes=K) as brp:
+        brp.backward(mse(run(net, x), labels), labels)
+        with pytest.raises(RuntimeError, match=r"'1' was not reset since the last sequence: call brp\.reset\(\)"):
+            run(net, x)
+        for lif in (net[1], net[3]):
+            lif.mem = lif.mem.detach()  # truncated credit, said
+        brp.backward(mse(run(net, x), labels), labels)
 
 
 def test_a_layer_that_is_never_called_is_named() -> None:
@@ -389,6 +438,7 @@ def test_a_neuron_at_several_places_is_named() -> None:
         brp.backward(mse(run(net, x), labels), labels)
 
 
+@pytest.mark.filterwarnings("ignore:a sequence ran")
 def test_two_batches_without_a_reset_are_named() -> None:
     net = mlp()
     with attach(net, BRP(), num_classes=K):
@@ -416,17 +466,6 @@ def test_unreached_parameters_are_named_once() -> None:
             brp.backward(mse(net(x)[0], labels), labels)
 
 
-def test_a_loss_on_hidden_spikes_is_told() -> None:
-    net = spread(mlp())
-    x, labels = batch()
-    hidden: list[Tensor] = []
-    with attach(net, BRP(), num_classes=K) as brp:
-        net[2].register_forward_pre_hook(lambda module, args: hidden.append(args[0]))
-        loss = mse(run(net, x), labels) + torch.stack(hidden).mean()
-        with pytest.warns(UserWarning, match="also depends on the spikes of '1', which"):
-            brp.backward(loss, labels)
-
-
 def test_frozen_layers_are_left_out() -> None:
     net = spread(Looped())
     for p in net.fc1.parameters():
@@ -434,7 +473,8 @@ def test_frozen_layers_are_left_out() -> None:
     x, labels = batch()
     with attach(net, BRP(), num_classes=K) as brp:
         for _ in range(2):
-            net(x)  # nobody learns from this one
+            with torch.no_grad():
+                net(x)  # nobody learns from this one
             brp.backward(mse(net(x)[0], labels), labels)
     assert net.fc1.weight.grad is None
     assert net.fc2.weight.grad.abs().sum() > 0

@@ -164,16 +164,10 @@ def test_a_network_inside_a_network() -> None:
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("where", ["after the output", "between"])
-def test_layers_without_spikes_of_their_own(where: str) -> None:
-    """A readout behind the last neuron learns from the loss; two synapses in a row learn together."""
-    readout = [nn.Linear(8, K)] if where == "after the output" else []
-    between = [nn.Linear(8, 8)] if where == "between" else []
-    sizes = (8, 8) if readout else (8, K)
+def test_two_synapses_in_a_row_learn_together() -> None:
     net = nn.Sequential(
-        nn.Linear(6, 8), leaky(init_hidden=True), nn.Linear(8, sizes[0]), *between, nn.Linear(8, sizes[1]),
-        leaky(init_hidden=True), *readout,
-    )  # fmt: skip
+        nn.Linear(6, 8), leaky(init_hidden=True), nn.Linear(8, 8), nn.Linear(8, K), leaky(init_hidden=True)
+    )
     spread(net)
     x, labels = batch()
     results = []

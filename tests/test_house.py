@@ -34,6 +34,7 @@ FLOORS = {
     "standardize": 1,
     "propagation": 1,
     "consolidation": 1,
+    "targets": 1.5,
     "data": 1,
     "shifting": 1,
     "attach": 2,

@@ -218,7 +218,7 @@ def test_wrong_use_is_told() -> None:
         trainer.fit([], epochs=1, progress=False)
     with pytest.raises(ValueError, match="no batches"):
         trainer.evaluate([])
-    with pytest.raises(ValueError, match="spiking layers"):
+    with pytest.raises(ValueError, match="no spiking layer"):
         BRPTrainer(nn.Linear(2, 2), num_classes=2)
     wrong = BRPTrainer(mlp([20, 30, 4]), num_classes=3, encoder=RateEncoder(4))
     with pytest.raises(ValueError, match="K=3"):

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snntorch_brp.attach.base import Handle
-from snntorch_brp.attach.recording import Recording, tensors_in
+from snntorch_brp.attach.handle import Handle
+from snntorch_brp.attach.record import LayerRecord, tensors_in
 from snntorch_brp.consolidation import PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.neurons import takes_sequence
@@ -70,6 +70,16 @@ class Online(Handle):
         for layer in self._layers:
             if reason := _fault(layer.module, traces):
                 raise ValueError(f"layer '{layer.name}', a {type(layer.module).__name__}, {reason}")
+        if self._readouts:
+            raise ValueError(
+                f"online learning trains spiking outputs, and output='{next(iter(self._readouts))}' does not spike: "
+                "use credit='full'"
+            )
+        if len(self._layers) < 2:
+            raise ValueError(
+                f"{type(self.net).__name__} has one spiking layer, and online learning needs two, a hidden one and the "
+                "output: put a neuron behind each layer, or use credit='full', which knows readouts"
+            )
         if not self._outputs:
             self._outputs = self._layers[-1:]
         self._traces = {name: _Trace(m) for name, m in self.net.named_modules() if traces and isinstance(m, Synapse)}
@@ -113,10 +123,10 @@ class Online(Handle):
         self.clear()
         self._labels, self._steps = labels, steps
 
-    def _before(self, layer: Recording, given: Sequence[Any]) -> Sequence[Any]:
+    def _before(self, layer: LayerRecord, given: Sequence[Any]) -> Sequence[Any]:
         return given
 
-    def _after(self, layer: Recording, current: Tensor, output: Any) -> Any:
+    def _after(self, layer: LayerRecord, current: Tensor, output: Any) -> Any:
         if not self._listening:
             return None
         spikes = output[0] if isinstance(output, tuple) else output
@@ -136,7 +146,7 @@ class Online(Handle):
                 tensor.detach_()
         return None
 
-    def _delta(self, layer: Recording, spikes: Tensor, progress: _Progress) -> Tensor | None:
+    def _delta(self, layer: LayerRecord, spikes: Tensor, progress: _Progress) -> Tensor | None:
         """What stands in the place of ∂L/∂s_t."""
         if self._labels is None:
             raise RuntimeError("online learning must know the labels: call .teach(labels, steps=T) before a sequence")
@@ -151,6 +161,11 @@ class Online(Handle):
         rate = progress.rate
         if layer in self._outputs:
             y = rate.flatten(1).float().requires_grad_()
+            if y.shape[1] != self.feedback.num_classes:
+                raise ValueError(
+                    f"the output layer '{layer.name}' has {y.shape[1]} neurons, and online learning needs one for each "
+                    f"of the {self.feedback.num_classes} classes: use credit='full', or name the output"
+                )
             with torch.enable_grad():
                 loss = F.mse_loss(y, F.one_hot(labels.long(), self.feedback.num_classes).to(y.dtype))
                 return torch.autograd.grad(loss, y)[0].view_as(spikes) / self._steps

@@ -1,8 +1,9 @@
-"""What an attached layer did in the running sequence, with its autograd graph."""
+"""What one attached layer did in the running sequence, with its autograd graph, and what it handed on without."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +16,15 @@ Root = tuple[Tensor, Tensor | None]
 """A tensor of the graph and the gradient that starts there; None is for a scalar loss."""
 
 
-class Recording:
+class LayerRecord:
     """The steps that one spiking layer has run, kept until the gradient has been taken.
 
     Most neurons of snnTorch run one step a call. Those that run a whole sequence at once fill one entry of each
     list below with a tensor ``[T, B, *]``, the others T entries ``[B, *]``.
+
+    All that leaves the layer (spikes, membranes, synaptic states, what the module keeps of them between calls) is
+    handed on cut from its graph. When the layer is called again the graph is put back, so that its own recurrence in
+    time stays whole.
 
     Args:
         name: The layer's name in its network.
@@ -30,6 +35,7 @@ class Recording:
         self.name = name
         self.module = module
         self.whole = takes_sequence(module)
+        self._left: weakref.ref[Tensor] | None = None  # the membrane that the last finished sequence left behind
         self.clear()
 
     def clear(self) -> None:
@@ -38,9 +44,33 @@ class Recording:
         self.spikes: list[Tensor] = []
         self.membrane: list[Tensor] = []
         self.current: list[Tensor] = []
-        self.handed_on: list[Tensor] = []  # in place of the spikes
         self.state: Tensor | None = None  # the last membrane
+        self.cuts: list[tuple[Tensor, Tensor]] = []  # what was emitted and the leaf that was handed on in its place
+        self._last_cuts: dict[int, tuple[Tensor, Tensor]] = {}  # of the last call: by leaf, the leaf and its original
         self._window: Window | None = None
+
+    def finish(self) -> None:
+        """Remember what membrane the sequence leaves on the module, now that its graph is used up."""
+        membrane = getattr(self.module, "mem", None)
+        self._left = weakref.ref(membrane) if isinstance(membrane, Tensor) else None
+
+    def check_rested(self, given: Sequence[Any]) -> None:
+        """Check that a sequence does not start from where the last one ended, by oversight.
+
+        Raises:
+            RuntimeError: If it does.
+        """
+        left = None if self._left is None or self.whole or given else self._left()
+        if left is not None and left is getattr(self.module, "mem", None):
+            raise RuntimeError(
+                f"layer '{self.name}' was not reset since the last sequence: call brp.reset() or "
+                "snntorch_brp.reset_state(net) before each sequence, or detach the state to go on from it"
+            )
+
+    @property
+    def emitted(self) -> list[Tensor]:
+        """Spikes and states of the sequence, as far as they are kept, with their graph."""
+        return [*self.spikes, *(tensor for tensor, _ in self.cuts)]
 
     @property
     def steps(self) -> int:
@@ -55,7 +85,7 @@ class Recording:
     def continues_from(self, given: Sequence[Any]) -> bool:
         """Whether a step from the ``given`` states (the module's own where there are none) goes on with the sequence.
 
-        A state belongs to it if the layer emitted it last, detached or not, or if it carries a graph of its own.
+        A state belongs to it if the layer emitted it last, detached or not, or if it was computed from one that it did.
         """
         if self.whole:
             return False
@@ -63,13 +93,15 @@ class Recording:
         last = None if self.state is None else self.state.data_ptr()
         return any(state.grad_fn is not None or state.data_ptr() == last for state in states)
 
-    def with_graph(self, given: Sequence[Any]) -> list[Any]:
-        """The ``given`` states, with their graph put back where the layer's own spikes are among them.
+    def restore(self, given: Sequence[Any]) -> list[Any]:
+        """Give the module back the graph of its own states; returns the ``given`` ones with theirs."""
 
-        A recurrent layer in explicit style is handed its last spikes as they were handed on, without their past.
-        """
-        last = self.handed_on[-1] if self.handed_on else None
-        return [self.spikes[-1] if last is not None and state is last else state for state in given]
+        def original(tensor: Tensor) -> Tensor:
+            leaf, kept = self._last_cuts.get(id(tensor), (None, tensor))
+            return kept if leaf is tensor else tensor
+
+        _replace_held(self.module, original)
+        return [_mapped(state, original) for state in given]
 
     def record(self, spikes: Tensor, current: Tensor, membrane: Any, keeps: frozenset[str]) -> None:
         """Keep one call: what the consolidation ``keeps``, and no more.
@@ -92,6 +124,37 @@ class Recording:
             self.membrane.append(self.state)
         if "current" in keeps:
             self.current.append(current)
+
+    def hand_on(self, output: Any, *, watch_spikes: bool, keep_all: bool) -> Any:
+        """Cut what the layer gives, and what its module keeps, from the graph.
+
+        States are handed on as leaves that ask for a gradient, so that it shows where a loss depends on them. Spikes,
+        whose gradient would cost a pass through the next layer's weights, do so only where they are watched.
+
+        Args:
+            output: What the layer gave in this call.
+            watch_spikes: Hand on the spikes as such leaves, too.
+            keep_all: Keep all cuts of this call, also of states.
+
+        Returns:
+            The output in the same form, without its graph.
+        """
+        spikes = output[0] if isinstance(output, tuple) else output
+        leaves: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def cut(tensor: Tensor) -> Tensor:
+            if tensor.grad_fn is None:
+                return tensor
+            if id(tensor) not in leaves:
+                leaf = tensor.detach().requires_grad_(watch_spikes or tensor is not spikes)
+                leaves[id(tensor)] = (tensor, leaf)
+            return leaves[id(tensor)][1]
+
+        handed_on = _mapped(output, cut)
+        _replace_held(self.module, cut)
+        self._last_cuts = {id(leaf): (leaf, tensor) for tensor, leaf in leaves.values()}
+        self.cuts += [pair for pair in leaves.values() if pair[1].requires_grad and (keep_all or watch_spikes)]
+        return handed_on
 
     @property
     def window(self) -> Window:
@@ -123,25 +186,16 @@ def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
-def check_sequence(layers: Sequence[Recording], outputs: Sequence[Recording], batch: int) -> None:
-    """Check that the layers have run one sequence of ``batch`` samples.
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The value with each of its tensors, also those in tuples, replaced."""
+    if isinstance(value, Tensor):
+        return function(value)
+    return tuple(_mapped(part, function) for part in value) if type(value) is tuple else value
 
-    Raises:
-        RuntimeError: If none ran, one was left out, or some were called at several places.
-        ValueError: If the batch had another size.
-    """
-    if not any(layer.called for layer in layers):
-        raise RuntimeError(
-            "no spiking layer has run: call the network inside `with attach(...)`, in training mode and with gradients "
-            "enabled, before .backward()"
-        )
-    for layer in layers:
-        if not layer.called:
-            raise RuntimeError(f"spiking layer '{layer.name}' was never called: call it, or take it off the network")
-        if layer.steps and layer.steps != outputs[0].steps:
-            raise RuntimeError(
-                f"layer '{layer.name}' was called {layer.steps} times and the output layer '{outputs[0].name}' "
-                f"{outputs[0].steps} times: each place in the network needs a neuron of its own"
-            )
-        if layer.steps and layer.batch != batch:
-            raise ValueError(f"layer '{layer.name}' ran {layer.batch} samples, but there are {batch} labels")
+
+def _replace_held(module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+    """Replace each tensor that a module keeps, parameters aside."""
+    for holder in (vars(module), module._buffers):
+        for key, value in holder.items():
+            if isinstance(value, Tensor | tuple):
+                holder[key] = _mapped(value, function)

@@ -1,4 +1,4 @@
-"""What both ways of attaching share: the hooks, and taking them off again."""
+"""What both ways of attaching share: the layers, the hooks, and taking them off again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from snntorch_brp.attach.recording import Recording
+from snntorch_brp.attach.record import LayerRecord
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.neurons import fault, reset_state, spiking_layers, unwrapped
 from snntorch_brp.propagation import Propagation
 
 H = TypeVar("H", bound="Handle")
+
+OutputNames = str | nn.Module | Sequence[str | nn.Module] | None
+"""The output: a module of the network, its name, or several of either; None where it is to be found out."""
 
 
 class Handle(ABC):
@@ -34,7 +37,7 @@ class Handle(ABC):
         propagation: Propagation,
         *,
         consolidation: Consolidation,
-        output: str | Sequence[str] | None,
+        output: OutputNames,
         reduction: Literal["mean", "sum"],
         feedback: Feedback,
     ) -> None:
@@ -45,9 +48,13 @@ class Handle(ABC):
         self.consolidation = consolidation
         self.reduction = reduction
         self.feedback = feedback
-        self._layers = [Recording(name, module) for name, module in _layers_of(net).items()]
-        self._named = output is not None
-        self._outputs = _pick(self._layers, output)
+        self._layers = [LayerRecord(name, module) for name, module in _layers_of(net).items()]
+        named = _named_modules(self.net, output)
+        spiking = {
+            name: [layer for layer in self._layers if layer.module in set(m.modules())] for name, m in named.items()
+        }
+        self._outputs = [layer for layers in spiking.values() for layer in layers]
+        self._readouts = {name: module for name, module in named.items() if not spiking[name]}
         self._hooks: list[RemovableHandle] = []
 
     def register(self: H) -> H:
@@ -97,20 +104,22 @@ class Handle(ABC):
         return self.propagation.local and self.net.training and torch.is_grad_enabled()
 
     @abstractmethod
-    def _before(self, layer: Recording, given: Sequence[Any]) -> Sequence[Any]:
+    def _before(self, layer: LayerRecord, given: Sequence[Any]) -> Sequence[Any]:
         """Before a layer is called with the ``given`` states; returns those to go on from."""
 
     @abstractmethod
-    def _after(self, layer: Recording, current: Tensor, output: Any) -> Any:
+    def _after(self, layer: LayerRecord, current: Tensor, output: Any) -> Any:
         """After a layer was called; returns what the next layer gets in place of ``output``, None for the same."""
 
 
 def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a network, an nn.Module, got {net!r}")
     layers = spiking_layers(net)
-    if len(layers) < 2:
+    if not layers:
         raise ValueError(
-            f"{type(net).__name__} has {len(layers)} spiking layers, and a local rule needs at least two: a hidden one "
-            "that it trains and an output. Put a neuron, such as RefractoryLeaky(), behind each layer"
+            f"{type(net).__name__} has no spiking layer, and a local rule trains hidden ones: put a neuron, such as "
+            "RefractoryLeaky(), behind each layer"
         )
     for name, module in layers.items():
         if reason := fault(module):
@@ -118,19 +127,28 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
-def _pick(layers: Sequence[Recording], output: str | Sequence[str] | None) -> list[Recording]:
-    names = [] if output is None else [output] if isinstance(output, str) else list(output)
-    by_name = {layer.name: layer for layer in layers}
-    for name in names:
-        if name not in by_name:
-            raise ValueError(f"output='{name}' is not a spiking layer of the network; there are: {', '.join(by_name)}")
-    return [by_name[name] for name in names]
+def _named_modules(net: nn.Module, output: OutputNames) -> dict[str, nn.Module]:
+    """The modules that ``output`` names, by name."""
+    several = isinstance(output, Sequence) and not isinstance(output, str | nn.Module)
+    wanted = [] if output is None else list(output) if several else [output]  # type: ignore[arg-type]
+    modules = {name.replace("_orig_mod.", ""): module for name, module in net.named_modules()}
+    names = {module: name for name, module in modules.items()}
+    found = {}
+    for one in wanted:
+        if not isinstance(one, str | nn.Module):
+            raise TypeError(f"output must be a module of the network or its name, or several, got {one!r}")
+        name = names.get(unwrapped(one)) if isinstance(one, nn.Module) else one if one in modules else None
+        if not name:
+            got = f"output='{one}'" if isinstance(one, str) else f"the output {type(one).__name__}"
+            raise ValueError(f"{got} is not a module of the network; there are: {', '.join(filter(None, modules))}")
+        found[name] = modules[name]
+    return found
 
 
 class _PreHook:
     """Tells the handle which states a layer is about to continue from."""
 
-    def __init__(self, handle: Handle, layer: Recording) -> None:
+    def __init__(self, handle: Handle, layer: LayerRecord) -> None:
         self.layer, self.before = layer, _untraced(handle._before)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -146,7 +164,7 @@ class _PreHook:
 class _ForwardHook:
     """Hands what a layer did to the handle, and the layer's spikes on to the next layer."""
 
-    def __init__(self, handle: Handle, layer: Recording) -> None:
+    def __init__(self, handle: Handle, layer: LayerRecord) -> None:
         self.layer, self.after = layer, _untraced(handle._after)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
