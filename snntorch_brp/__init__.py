@@ -11,6 +11,8 @@ from snntorch_brp.consolidation import (
     PseudoGradient,
     SimilarityMatching,
     StateDifference,
+    consolidation_named,
+    trace,
 )
 from snntorch_brp.encoding import DirectEncoder, RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
@@ -24,6 +26,7 @@ from snntorch_brp.propagation import (
     Propagation,
     RewardPrediction,
     SignProjection,
+    propagation_named,
 )
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
@@ -59,10 +62,13 @@ __all__ = [
     "attach",
     "boxcar",
     "calibrate",
+    "consolidation_named",
     "label_spikes",
     "observe",
     "patch_filters",
+    "propagation_named",
     "rate_encode",
     "reset_state",
+    "trace",
     "unroll",
 ]
