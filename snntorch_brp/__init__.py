@@ -16,7 +16,9 @@ from snntorch_brp.consolidation import (
 )
 from snntorch_brp.encoding import DirectEncoder, RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.firing import firing_fault, firing_message
 from snntorch_brp.initialization import calibrate, patch_filters
+from snntorch_brp.learning_rates import parameter_groups
 from snntorch_brp.neurons import RefractoryLeaky, reset_state
 from snntorch_brp.propagation import (
     BRP,
@@ -63,8 +65,11 @@ __all__ = [
     "boxcar",
     "calibrate",
     "consolidation_named",
+    "firing_fault",
+    "firing_message",
     "label_spikes",
     "observe",
+    "parameter_groups",
     "patch_filters",
     "propagation_named",
     "rate_encode",
