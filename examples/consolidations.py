@@ -32,10 +32,10 @@ from snntorch_brp.propagation import BRP, ErrorProjection
 
 CONSOLIDATIONS: dict[str, Consolidation] = {
     "PseudoGradient": PseudoGradient(),
-    "StateDifference, membrane": StateDifference("membrane"),
-    "..., gain 20": StateDifference("membrane", gain=20),
-    "StateDifference, rate": StateDifference("rate"),
-    "..., gain 5": StateDifference("rate", gain=5),
+    "StateDifference, membrane": StateDifference(state="membrane"),
+    "..., gain 20": StateDifference(state="membrane", gain=20),
+    "StateDifference, rate": StateDifference(state="rate"),
+    "..., gain 5": StateDifference(state="rate", gain=5),
     "Correlation": Correlation(),
     "..., rectified": Correlation(rectify=True),
     "SimilarityMatching": SimilarityMatching(),

@@ -11,10 +11,14 @@ from snntorch_brp.consolidation import (
     PseudoGradient,
     SimilarityMatching,
     StateDifference,
+    consolidation_named,
+    trace,
 )
 from snntorch_brp.encoding import DirectEncoder, RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.firing import firing_fault, firing_message
 from snntorch_brp.initialization import calibrate, patch_filters
+from snntorch_brp.learning_rates import parameter_groups
 from snntorch_brp.neurons import RefractoryLeaky, reset_state
 from snntorch_brp.propagation import (
     BRP,
@@ -24,6 +28,7 @@ from snntorch_brp.propagation import (
     Propagation,
     RewardPrediction,
     SignProjection,
+    propagation_named,
 )
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
@@ -59,10 +64,16 @@ __all__ = [
     "attach",
     "boxcar",
     "calibrate",
+    "consolidation_named",
+    "firing_fault",
+    "firing_message",
     "label_spikes",
     "observe",
+    "parameter_groups",
     "patch_filters",
+    "propagation_named",
     "rate_encode",
     "reset_state",
+    "trace",
     "unroll",
 ]

@@ -17,22 +17,18 @@ def draw_feedback(
     shape: Sequence[int],
     *,
     generator: torch.Generator | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
 ) -> Tensor:
-    """One feedback matrix, Kaiming-uniform as in the reference: U(-b, b) with b = sqrt(6 / N).
+    """One feedback matrix, Kaiming-uniform as in the authors' code: U(-b, b) with b = sqrt(6 / N).
 
-    Drawn on the CPU in float32 and then moved, so that a seed means the same matrix on every device.
+    Drawn on the CPU in float32, whatever torch's defaults are, so that a seed always means the same matrix.
 
     Args:
         num_classes: Number of classes K.
         shape: Shape of the layer's neurons for one sample, N = prod(shape).
         generator: CPU generator to draw from; torch's own when None.
-        dtype: Data type of the result.
-        device: Device of the result.
 
     Returns:
-        Feedback weights, ``[K, *shape]``.
+        Feedback weights, ``[K, *shape]``, float32 on the CPU.
 
     Raises:
         ValueError: If there are no classes or no neurons.
@@ -41,8 +37,8 @@ def draw_feedback(
     if num_classes < 1 or neurons < 1:
         raise ValueError(f"feedback needs classes and neurons, got num_classes={num_classes}, shape={tuple(shape)}")
     bound = math.sqrt(6 / neurons)
-    matrix = torch.empty(num_classes, *shape).uniform_(-bound, bound, generator=generator)
-    return matrix.to(device=device, dtype=dtype)
+    matrix = torch.empty(num_classes, *shape, dtype=torch.float32, device="cpu")
+    return matrix.uniform_(-bound, bound, generator=generator)
 
 
 class Feedback(nn.Module):
@@ -129,4 +125,5 @@ _PREFIX = "layer:"
 
 
 def _buffer_name(layer: str) -> str:
-    return _PREFIX + layer.replace(".", "/")  # a buffer's name must not contain a dot
+    """One name for each layer: a buffer's must not contain a dot, and a module's own may contain a slash."""
+    return _PREFIX + layer.replace("~", "~0").replace("/", "~1").replace(".", "/")

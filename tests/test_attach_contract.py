@@ -523,3 +523,17 @@ def test_a_population_code_is_compared_class_by_class() -> None:
     reset_state(layer)
     ((y - F.one_hot(labels, K)) @ B_1 / len(labels) * run(layer, x)).sum().backward()
     torch.testing.assert_close(net[0].weight.grad, layer[0].weight.grad)
+
+
+def test_layers_that_never_fire_are_named_once() -> None:
+    net = nn.Sequential(nn.Linear(N_IN, N), snn.Leaky(0.8, 100.0, init_hidden=True), nn.Linear(N, K), leaky())
+    x, labels = batch()
+    told = []
+    with attach(spread(net), "brp", num_classes=K) as brp:
+        for _ in range(20):
+            brp.reset()
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                brp.backward(mse(run(net, x), labels), labels)
+            told += [str(warning.message) for warning in caught if "is silent" in str(warning.message)]
+    assert [message.split(":")[0] for message in told if "'1'" in message] == ["layer '1' is silent"]

@@ -410,6 +410,13 @@ def test_a_class_stands_for_the_rule_with_its_defaults() -> None:
     assert (handle.propagation, handle.consolidation) == (BRP(), STDP())
 
 
+def test_names_stand_for_rules_too() -> None:
+    handle = attach(mlp(), "dfa", num_classes=K, consolidation="stdp")
+    assert (handle.propagation, handle.consolidation) == (ErrorProjection(), STDP())
+    with pytest.raises(ValueError, match="there is no propagation 'bpr'; there are: brp"):
+        attach(mlp(), "bpr", num_classes=K)
+
+
 def test_a_sequence_that_starts_where_the_last_one_ended_is_refused() -> None:
     net = spread(mlp())
     x, labels = batch()

@@ -158,7 +158,7 @@ def test_mean_divides_hidden_gradients_by_the_batch(rule: Propagation) -> None:
 
 @pytest.mark.parametrize("rule", RULES[:4], ids=NAMES[:4])
 def test_rate_difference_descends_its_local_objective(rule: Propagation) -> None:
-    linear_case(*refractory(), rule, consolidation=StateDifference("rate"))
+    linear_case(*refractory(), rule, consolidation=StateDifference(state="rate"))
 
 
 def test_membrane_difference_descends_its_local_objective() -> None:

@@ -5,12 +5,25 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import snntorch as snn
 import torch
 from networks import K, batch, mse, run, spread
 from torch import nn
 
-from snntorch_brp import BRP, STDP, DifferentialHebb, PseudoGradient, RefractoryLeaky, StateDifference, attach
-from snntorch_brp.consolidation import Correlation, SimilarityMatching
+from snntorch_brp import (
+    BRP,
+    STDP,
+    Correlation,
+    DifferentialHebb,
+    PseudoGradient,
+    RefractoryLeaky,
+    SimilarityMatching,
+    StateDifference,
+    attach,
+    consolidation_named,
+    trace,
+)
+from snntorch_brp.consolidation import CONSOLIDATIONS
 from snntorch_brp.window import Window
 
 T, B, N = 3, 2, 4
@@ -32,7 +45,7 @@ def test_state_difference_is_the_gradient_of_its_objective(state: str, gain: flo
     spikes, membrane = SPIKES.clone().requires_grad_(), MEMBRANE.clone().requires_grad_()
     h = membrane if state == "membrane" else spikes.mean(0)
     (0.5 * (h - gain * DELTA).square().sum()).backward()
-    got = StateDifference(state, gain).gradients(DELTA, Window(SPIKES, membrane=MEMBRANE))  # type: ignore[arg-type]
+    got = StateDifference(state=state, gain=gain).gradients(DELTA, Window(SPIKES, membrane=MEMBRANE))  # type: ignore[arg-type]
     if state == "membrane":
         torch.testing.assert_close(got.membrane, membrane.grad)
         assert got.spikes is None
@@ -43,7 +56,7 @@ def test_state_difference_is_the_gradient_of_its_objective(state: str, gain: flo
 
 def test_state_must_be_known() -> None:
     with pytest.raises(ValueError, match="state must be 'membrane' or 'rate', got 'spike'"):
-        StateDifference("spike")  # type: ignore[arg-type]
+        StateDifference(state="spike")  # type: ignore[arg-type]
 
 
 def test_window_takes_steps_or_tensors_and_names_what_it_did_not_keep() -> None:
@@ -131,20 +144,64 @@ def test_correlation_is_the_gradient_of_its_objective(rectify: bool) -> None:
     torch.testing.assert_close(got.spikes, rate.grad[None], rtol=1e-9, atol=1e-12)
 
 
-def test_similarity_matching_is_the_gradient_of_its_objective() -> None:
-    """¼ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))², the batch's mean rate held fixed; the executor divides by B."""
+@pytest.mark.parametrize("center", ["batch", "sample"])
+def test_similarity_matching_is_the_gradient_of_its_objective(center: str) -> None:
+    """¼ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²; the executor divides by B.
+
+    The batch's mean rate is held fixed, a sample's own mean is not.
+    """
     rate = torch.rand(5, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True)
     delta = torch.randn(1, 5, 7, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    centred = rate - rate.detach().mean(0)
-    alike = torch.cosine_similarity(centred[:, None], centred[None], dim=2)
+    centered = rate - (rate.detach().mean(0) if center == "batch" else rate.mean(1, keepdim=True))
+    alike = torch.cosine_similarity(centered[:, None], centered[None], dim=2)
     wanted = torch.cosine_similarity(delta[0][:, None], delta[0][None], dim=2)
     (0.25 * (alike - wanted).square().mean()).backward()
     window = Window(torch.zeros(T, 5, 7), rate=rate.detach())
-    got = SimilarityMatching().gradients(delta, window).spikes
+    got = SimilarityMatching(center=center).gradients(delta, window).spikes  # type: ignore[arg-type]
+    assert got.abs().max() > 0.01
     torch.testing.assert_close(got / 5, rate.grad[None], rtol=1e-9, atol=1e-12)
 
 
+def test_center_must_be_known() -> None:
+    with pytest.raises(ValueError, match="center must be 'batch' or 'sample', got 'row'"):
+        SimilarityMatching(center="row")  # type: ignore[arg-type]
+
+
 def test_silent_layers_get_finite_gradients_from_directions() -> None:
-    for rule in (Correlation(), Correlation(rectify=True), SimilarityMatching()):
+    for rule in (Correlation(), Correlation(rectify=True), SimilarityMatching(), SimilarityMatching(center="sample")):
         spikes = rule.gradients(DELTA, Window(torch.zeros(T, B, N))).spikes
         assert torch.isfinite(spikes).all()
+
+
+def test_only_what_is_compared_is_kept() -> None:
+    assert StateDifference(state="membrane").keeps == {"membrane"}
+    assert StateDifference(state="rate").keeps == set()
+
+
+def test_the_rate_of_a_layer_that_shows_no_membrane_can_be_asked_for() -> None:
+    """LeakyParallel gives spikes alone: a rule for its membrane is refused, one for its rate is not."""
+    net = nn.Sequential(snn.LeakyParallel(6, 4), nn.Linear(4, K), snn.StateLeaky(0.5, channels=K))
+    x, labels = batch(inputs=(6,))
+    for rule in (StateDifference(state="rate", gain=3), StateDifference()):
+        with attach(net, BRP(), num_classes=K, consolidation=rule) as brp:
+            if "membrane" in rule.keeps:
+                with pytest.raises(RuntimeError, match="shows no membrane to learn from"):
+                    net(x)
+                continue
+            brp.backward(mse(net(x)[0], labels), labels)
+            assert net[0].rnn.weight_ih_l0.grad.abs().max() > 0
+
+
+def test_trace_is_a_sum_over_the_past() -> None:
+    x = torch.rand(T, B, N, generator=torch.Generator().manual_seed(5))
+    expected = torch.stack([sum(0.7 ** (t - k) * x[k] for k in range(t + 1)) for t in range(T)])
+    torch.testing.assert_close(trace(x, 0.7), expected)
+
+
+def test_consolidations_by_name() -> None:
+    for name, kind in CONSOLIDATIONS.items():
+        assert consolidation_named(name) == consolidation_named(name.upper()) == kind()
+    with pytest.raises(ValueError, match="no consolidation 'hebb'; there are: pseudo-gradient, state-difference"):
+        consolidation_named("hebb")
+    with pytest.raises(TypeError, match="positional"):
+        STDP(0.5)

@@ -345,12 +345,12 @@ def test_simulated_gestures_follow_the_seed_and_differ_by_direction(tmp_path):
 
 @pytest.mark.parametrize(("label", "turns"), [(3, 1), (4, -1), (5, 1), (6, -1)])
 def test_a_simulated_arm_turns_the_way_its_name_says(label, turns):
-    """The centre of the moving hand goes around the shoulder: clockwise (as seen) is x to y, y pointing down."""
+    """The center of the moving hand goes around the shoulder: clockwise (as seen) is x to y, y pointing down."""
     events = simulate_gesture(label, rng=np.random.default_rng(0))
     side = 64 - 16 if label in (3, 4) else 64 + 16
     far = events[np.hypot(events[:, 0] - side, events[:, 1] - 50) > 25]
-    centres = np.array([part[:, :2].mean(0) for part in np.array_split(far, 60)]) - [side, 50]
-    angle = np.unwrap(np.arctan2(centres[:, 1], centres[:, 0]))
+    centers = np.array([part[:, :2].mean(0) for part in np.array_split(far, 60)]) - [side, 50]
+    angle = np.unwrap(np.arctan2(centers[:, 1], centers[:, 0]))
     assert np.sign(angle[-1] - angle[0]) == turns
     assert abs(angle[-1] - angle[0]) > np.pi
 

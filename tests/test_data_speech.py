@@ -104,7 +104,7 @@ def test_energies_are_librosas(length, rate, shape):
     bands, frames = shape
     samples = np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32)
     step, n_fft = steps_of(length, frames)
-    padding = n_fft // 2 - step  # librosa, too, centres a short window in n_fft samples
+    padding = n_fft // 2 - step  # librosa, too, centers a short window in n_fft samples
     expected = librosa.feature.melspectrogram(
         y=np.pad(samples[: (frames + 1) * step], padding), sr=rate, n_fft=n_fft, hop_length=step, win_length=2 * step,
         center=False, n_mels=bands,
@@ -117,10 +117,10 @@ def test_energies_are_librosas(length, rate, shape):
 
 
 def test_a_tone_lies_in_its_band_whatever_its_length():
-    centres = librosa.mel_frequencies(32, fmin=0, fmax=4000)[1:-1]
+    centers = librosa.mel_frequencies(32, fmin=0, fmax=4000)[1:-1]
     for seconds in (0.1, 0.4, 1.3):
         for band in (8, 20, 28):
-            energies = FilterBank()(torch.from_numpy(tone(seconds, pitch=centres[band])), rate=8000)
+            energies = FilterBank()(torch.from_numpy(tone(seconds, pitch=centers[band])), rate=8000)
             assert energies.shape == (30, 30)
             assert abs(int(energies[15].argmax()) - band) <= 1
             assert energies.max() == 1

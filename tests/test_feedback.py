@@ -68,6 +68,29 @@ def test_dtype_of_the_layer_but_kept_in_float32() -> None:
     assert torch.equal(full.bfloat16(), half)
 
 
+def test_a_seed_means_one_matrix_whatever_torch_s_defaults_are() -> None:
+    expected = Feedback(3, generator=seeded()).matrix("lif", (4,))
+    torch.set_default_dtype(torch.float64)
+    try:
+        got = Feedback(3, generator=seeded()).matrix("lif", (4,))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert got.dtype is torch.float32
+    assert torch.equal(got, expected)
+
+
+def test_names_with_slashes_have_matrices_of_their_own() -> None:
+    feedback = Feedback(3, generator=seeded())
+    names = ["a.b", "a/b", "a~b", "a~1b", "a/.b", "a./b"]
+    matrices = [feedback.matrix(name, (4,)) for name in names]
+    for i, one in enumerate(matrices):
+        assert not any(torch.equal(one, other) for other in matrices[:i])
+    fresh = Feedback(3)
+    fresh.load_state_dict(feedback.state_dict())
+    for name, one in zip(names, matrices, strict=True):
+        assert torch.equal(fresh.matrix(name, (4,)), one)
+
+
 def test_bad_shapes_are_told() -> None:
     feedback = Feedback(3)
     feedback.matrix("lif", (4,))

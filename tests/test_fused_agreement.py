@@ -33,11 +33,17 @@ CLASSES = 3
 rules = st.sampled_from(
     [
         *(BRP(), RewardPrediction(), ErrorProjection(), SignProjection(), Backprop(), OutputOnly()),
-        *(BRP(label_rate=0.5), BRP(centred=True), RewardPrediction(10, cosine=True)),
+        *(BRP(label_rate=0.5), BRP(centered=True), RewardPrediction(kappa=10, cosine=True)),
     ]
 )
 consolidations = st.sampled_from(
-    [PseudoGradient(), StateDifference(), StateDifference("rate"), Correlation(rectify=True), SimilarityMatching()]
+    [
+        PseudoGradient(),
+        StateDifference(),
+        StateDifference(state="rate"),
+        Correlation(rectify=True),
+        SimilarityMatching(),
+    ]
 )
 refractory = st.builds(
     dict,

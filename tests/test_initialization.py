@@ -93,9 +93,24 @@ def test_calibration_gives_every_layer_the_currents_asked_for() -> None:
     assert net.training
 
 
-def test_calibration_names_a_synapse_that_leads_nowhere() -> None:
-    with pytest.raises(ValueError, match="'2' leads to no neuron"):
-        calibrate(nn.Sequential(nn.Linear(4, 4), neuron(), nn.Linear(4, 2)), torch.rand(T, B, 4))
+@pytest.mark.parametrize("wrong", ["a synapse that leads nowhere", "an input that does not fit", "Ctrl-C"])
+def test_calibration_changes_all_or_nothing(wrong: str) -> None:
+    class Stopped(nn.Identity):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+    last = Stopped() if wrong == "Ctrl-C" else nn.Linear(9 if "fit" in wrong else 5, 2)
+    behind = [neuron()] if "fit" in wrong else []
+    net = nn.Sequential(Standardize(4), nn.Linear(4, 5), neuron(), nn.Dropout().eval(), last, *behind)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
+    with pytest.raises((ValueError, RuntimeError, KeyboardInterrupt)) as error:
+        calibrate(net, torch.rand(T, B, 4))
+    if wrong.startswith("a synapse"):
+        assert "'4' leads to no neuron" in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert [module.training for module in net.modules()] == modes
+    assert not net[2].mem.any()
 
 
 def test_standardize_refuses_nonsense() -> None:
@@ -119,7 +134,9 @@ def test_direct_coding_shows_the_standardized_sample_at_every_step() -> None:
         DirectEncoder(0)
 
 
-@pytest.mark.parametrize("rule", [BRP(centred=True), RewardPrediction(10, cosine=True), ErrorProjection(), Backprop()])
+@pytest.mark.parametrize(
+    "rule", [BRP(centered=True), RewardPrediction(kappa=10, cosine=True), ErrorProjection(), Backprop()]
+)
 @pytest.mark.parametrize("direct", [True, False])
 def test_executors_agree_behind_standardize_and_under_direct_coding(rule: Propagation, direct: bool) -> None:
     """In float64, where the fused engine folds Standardize into the product and computes the first synapse once."""

@@ -7,8 +7,16 @@ import math
 import pytest
 import torch
 
-from snntorch_brp import BRP, Backprop, ErrorProjection, OutputOnly, RewardPrediction, SignProjection
-from snntorch_brp.propagation import Propagation, project
+from snntorch_brp import (
+    BRP,
+    Backprop,
+    ErrorProjection,
+    OutputOnly,
+    RewardPrediction,
+    SignProjection,
+    propagation_named,
+)
+from snntorch_brp.propagation import ALIASES, PROPAGATIONS, Propagation, project
 from snntorch_brp.window import Window
 
 LABELS = torch.tensor([2, 0])
@@ -69,8 +77,8 @@ def test_label_only_rules_say_so() -> None:
     assert [rule for rule in (*waits, Backprop) if not rule.local] == [Backprop]
 
 
-def test_centred_labels_push_nothing_all_classes_have_in_common() -> None:
-    rule = BRP(centred=True)
+def test_centered_labels_push_nothing_all_classes_have_in_common() -> None:
+    rule = BRP(centered=True)
     label = rule.label(torch.arange(4), num_classes=4, steps=3, dtype=torch.float64)
     sent = rule.signal(label, window=Window(torch.zeros(3, 4, 2)), feedback=torch.ones(4, 2), output=None)
     assert sent.sum(-1).abs().max() < 1e-12
@@ -81,7 +89,7 @@ def test_the_cosine_reading_sees_the_direction_of_the_activity_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     rate, B_l = torch.rand(5, 40, generator=generator), torch.randn(3, 40, generator=generator)
     label = torch.eye(3)[torch.tensor([0, 1, 2, 0, 1])][None]
-    rule = RewardPrediction(10, cosine=True)
+    rule = RewardPrediction(kappa=10, cosine=True)
 
     def sent(rate: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
         return rule.signal(label, window=Window(torch.zeros(2, 5, 40), rate=rate), feedback=feedback, output=None)
@@ -92,3 +100,38 @@ def test_the_cosine_reading_sees_the_direction_of_the_activity_alone() -> None:
     torch.testing.assert_close(got[0], torch.softmax(10 * cosine, 1) - label[0])
     assert sent(B_l[torch.tensor([0, 1, 2, 0, 1])], B_l).abs().max() < 0.1  # its class's own direction: all but silent
     assert torch.isfinite(sent(torch.zeros(5, 40), B_l)).all()
+
+
+def test_centered_labels_are_reward_prediction_without_a_reading() -> None:
+    """But for the sign; and κ approaches that limit linearly, as the softmax does around 0."""
+    limit = -send(BRP(centered=True))
+    torch.testing.assert_close(send(RewardPrediction(kappa=0.0)), limit)
+    far, near = ((send(RewardPrediction(kappa=kappa)) - limit).abs().max().item() for kappa in (1e-2, 1e-3))
+    assert near == pytest.approx(far / 10, rel=0.02)  # the next term is of order κ
+
+
+@pytest.mark.parametrize("rule", [ErrorProjection(), SignProjection()])
+def test_rules_that_compare_say_what_is_missing(rule: Propagation) -> None:
+    with pytest.raises(ValueError, match=f"{type(rule).__name__} compares the network's output rate y with the label"):
+        rule.signal(torch.eye(3)[None], window=WINDOW, feedback=FEEDBACK, output=None)
+
+
+def test_options_have_names() -> None:
+    for rule in (BRP, RewardPrediction):
+        with pytest.raises(TypeError, match="positional"):
+            rule(0.5)
+
+
+def test_rules_by_name() -> None:
+    for name, kind in PROPAGATIONS.items():
+        assert propagation_named(name) == propagation_named(name.upper()) == kind()
+    assert {alias: type(propagation_named(alias)) for alias in ALIASES} == {
+        "drtp": BRP,
+        "dfa": ErrorProjection,
+        "sdfa": SignProjection,
+        "bptt": Backprop,
+        "bp": Backprop,
+        "shallow": OutputOnly,
+    }
+    with pytest.raises(ValueError, match=r"no propagation 'stdp'; there are: brp, reward-prediction, .*drtp = brp"):
+        propagation_named("stdp")

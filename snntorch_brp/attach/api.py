@@ -10,9 +10,9 @@ from torch import nn
 from snntorch_brp.attach.full import Attached
 from snntorch_brp.attach.handle import OutputNames
 from snntorch_brp.attach.online import Online
-from snntorch_brp.consolidation import Consolidation, PseudoGradient
+from snntorch_brp.consolidation import Consolidation, PseudoGradient, consolidation_named
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.propagation import Propagation
+from snntorch_brp.propagation import Propagation, propagation_named
 from snntorch_brp.targets import EncodeTargets
 
 R = TypeVar("R")
@@ -21,10 +21,10 @@ R = TypeVar("R")
 @overload
 def attach(
     net: nn.Module,
-    propagation: Propagation | type[Propagation],
+    propagation: Propagation | type[Propagation] | str,
     *,
     num_classes: int,
-    consolidation: Consolidation | type[Consolidation] | None = None,
+    consolidation: Consolidation | type[Consolidation] | str | None = None,
     output: OutputNames = None,
     reduction: Literal["mean", "sum"] = "mean",
     credit: Literal["full"] = "full",
@@ -37,10 +37,10 @@ def attach(
 @overload
 def attach(
     net: nn.Module,
-    propagation: Propagation | type[Propagation],
+    propagation: Propagation | type[Propagation] | str,
     *,
     num_classes: int,
-    consolidation: Consolidation | type[Consolidation] | None = None,
+    consolidation: Consolidation | type[Consolidation] | str | None = None,
     output: OutputNames = None,
     reduction: Literal["mean", "sum"] = "mean",
     credit: Literal["instant", "trace"],
@@ -51,10 +51,10 @@ def attach(
 
 def attach(
     net: nn.Module,
-    propagation: Propagation | type[Propagation],
+    propagation: Propagation | type[Propagation] | str,
     *,
     num_classes: int,
-    consolidation: Consolidation | type[Consolidation] | None = None,
+    consolidation: Consolidation | type[Consolidation] | str | None = None,
     output: OutputNames = None,
     reduction: Literal["mean", "sum"] = "mean",
     credit: Literal["full", "instant", "trace"] = "full",
@@ -70,9 +70,10 @@ def attach(
     Args:
         net: Any module that contains a hidden layer of snnTorch neurons; it may loop over time itself, or be called
             once a step.
-        propagation: What is sent to the hidden layers: ``BRP()``, ``RewardPrediction()``, ...
+        propagation: What is sent to the hidden layers: ``BRP()``, ``RewardPrediction()``, ...; a class or a name, such
+            as "brp", stands for the rule with its usual options.
         num_classes: Number of classes K; for other targets the number of signals that are sent.
-        consolidation: How a layer learns from it; ``PseudoGradient()`` when None.
+        consolidation: How a layer learns from it, likewise; ``PseudoGradient()`` when None.
         output: What is not hidden: a module or its name, or several (the first is the one that rules such as
             ErrorProjection compare with the label). When None it is found out in the first sequence: the spiking
             layers that the loss sees as they are and no other layer hears; none, where the loss sees them through
@@ -120,6 +121,10 @@ def attach(
         raise ValueError(f"the feedback is for {feedback.num_classes} classes, and num_classes is {num_classes}")
     if credit != "full" and encode_targets is not None:
         raise ValueError(f"credit='{credit}' takes class numbers alone: leave encode_targets out, or use credit='full'")
+    if isinstance(propagation, str):
+        propagation = propagation_named(propagation)
+    if isinstance(consolidation, str):
+        consolidation = consolidation_named(consolidation)
     propagation = instance(propagation, Propagation, "propagation", "BRP()")  # type: ignore[type-abstract]
     consolidation = consolidation or PseudoGradient()
     consolidation = instance(consolidation, Consolidation, "consolidation", "PseudoGradient()")  # type: ignore[type-abstract]

@@ -19,8 +19,11 @@ from snntorch_brp.attach.handle import Handle
 from snntorch_brp.attach.readout import Readout, by_class
 from snntorch_brp.attach.record import LayerRecord, Root
 from snntorch_brp.attach.structure import LossTerms, check_hidden_unseen, check_parameters, find_outputs, owners
+from snntorch_brp.firing import firing_fault, firing_message
 from snntorch_brp.propagation import OutputOnly, Propagation, project
 from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, target_signal
+
+_LOOKED_AT = {4**i for i in range(1, 16)}  # the sequences in which the layers' firing is judged
 
 
 class Attached(Handle):
@@ -42,6 +45,8 @@ class Attached(Handle):
         self._compared = [Readout(module) for module in self._readouts.values()] if propagation.needs_output else []
         self._unreached_told = isinstance(propagation, OutputOnly)  # there the hidden layers are meant to rest
         self._dropped_told = False
+        self._sequences = 0  # that were learned from
+        self._firing_told: set[tuple[str, str]] = set()
         self._asked = False  # whether the running sequence was to be learned from
 
     def register(self) -> Attached:
@@ -136,6 +141,7 @@ class Attached(Handle):
         check_sequence(self._layers, self._last, batch_of(labels))
         outputs = self._check_structure(loss)
         roots = [*self._output_roots(outputs, loss, scale), *self._hidden_roots(outputs, labels, scale)]
+        self._tell_firing()
         try:
             torch.autograd.backward([tensor for tensor, _ in roots], [gradient for _, gradient in roots])
         finally:
@@ -225,6 +231,19 @@ class Attached(Handle):
                 "with requires_grad_(False) if that is meant)",
                 stacklevel=3,
             )
+
+    def _tell_firing(self) -> None:
+        """Name the layers that fire too little or too much to learn, each once; looked for in ever fewer sequences."""
+        self._sequences += 1
+        if self._sequences not in _LOOKED_AT:
+            return
+        for layer in self._layers:
+            fault = firing_fault(layer.window.rate) if layer.steps else None
+            if fault == "saturated" and layer.steps < 10:  # in few steps a full rate means little
+                continue
+            if fault is not None and (layer.name, fault) not in self._firing_told:
+                self._firing_told.add((layer.name, fault))
+                warnings.warn(firing_message(layer.name, fault), stacklevel=3)
 
     def _tell_dropped(self) -> None:
         if self._dropped_told or self._asked or self._last is None:

@@ -66,7 +66,7 @@ def mel_energies(samples: Tensor, rate: int, *, bands: int, frames: int) -> Tens
     """
     step, n_fft = steps_of(len(samples), frames)
     window = torch.hann_window(2 * step, device=samples.device, dtype=samples.dtype)
-    # stft centres the window in n_fft samples: half the padding on each side lets the first window start at 0
+    # stft centers the window in n_fft samples: half the padding on each side lets the first window start at 0
     padding = n_fft // 2 - step
     padded = torch.nn.functional.pad(samples[: (frames + 1) * step], (padding, padding))
     spectrum = torch.stft(padded, n_fft, step, 2 * step, window, center=False, return_complex=True)

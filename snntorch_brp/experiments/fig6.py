@@ -53,9 +53,10 @@ def reproduce(lab: Lab) -> Result:
     axes[0].plot([], [], color="black", linestyle=":", linewidth=1, label="published, on the paper's data")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     notes = [
-        "Lines are means over the seeds, bands one standard deviation; one epoch is drawn as bars. RewardPrediction is "
-        "this project's own rule; OutputOnly, whose hidden layers stay random, is what every rule must beat. Speech in "
-        "the 2-D layout is an addition too: the published figure has no panel of it.",
+        "Lines are means over the seeds, bands one standard deviation; one epoch is drawn as bars. RewardPrediction, a "
+        "fixed random local classifier (Mostafa et al. 2018; DECOLLE, Kaiser et al. 2020), is an addition to the "
+        "published figure, and so is speech in the 2-D layout; OutputOnly, whose hidden layers stay random, is what "
+        "every rule must beat.",
         "The weights of OutputOnly, and of all rules on 1-D speech unless the budget is full, start calibrated: scaled "
         "on training samples, without their labels, so that every layer fires. The others start as torch draws them.",
         *lab.missing(*SLOTS),

@@ -27,13 +27,13 @@ class Rung:
 
 RUNGS = {
     "brp": Rung("BRP, as printed", BRP()),
-    "brp-centred": Rung("BRP, centred labels", BRP(centred=True)),
+    "brp-centered": Rung("BRP, centered labels", BRP(centered=True)),
     "code": Rung("correlation with δ_l", BRP(), Correlation()),
     "code-rectified": Rung("correlation with a rectified random code", BRP(), Correlation(rectify=True)),
-    "similarity": Rung("similarity matching", BRP(centred=True), SimilarityMatching()),
+    "similarity": Rung("similarity matching", BRP(centered=True), SimilarityMatching()),
     "reward-prediction": Rung("RewardPrediction, κ = 5", RewardPrediction()),
-    "reward-prediction-mild": Rung("RewardPrediction, κ = 1.5", RewardPrediction(1.5)),
-    "reward-prediction-cosine": Rung("RewardPrediction, cosine, κ = 10", RewardPrediction(10, cosine=True)),
+    "reward-prediction-mild": Rung("RewardPrediction, κ = 1.5", RewardPrediction(kappa=1.5)),
+    "reward-prediction-cosine": Rung("RewardPrediction, cosine, κ = 10", RewardPrediction(kappa=10, cosine=True)),
     "error": Rung("ErrorProjection", ErrorProjection(), label_only=False),
     "backprop": Rung("pseudo-BP", Backprop(), label_only=False),
     "output-only": Rung("OutputOnly", OutputOnly(), label_only=False),
