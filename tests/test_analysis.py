@@ -241,6 +241,17 @@ def test_monitors_change_nothing_about_training() -> None:
         assert (angles["fc1"] < 1e-3) == (rule == "backprop")
 
 
+def test_alignment_is_measured_with_the_trainers_own_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x, labels = mlp([64, 20, 10]), torch.rand(10, 64), torch.arange(10)
+    trainer = BRPTrainer(net, num_classes=10, encoder=RateEncoder(steps=4), output="fc2_lif")
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "snntorch_brp.analysis.callbacks.gradient_angles", lambda *args, output, **rest: asked.append(output) or {}
+    )
+    AlignmentMonitor(x, labels).measure(trainer, 0)
+    assert asked == [("fc2_lif",)]
+
+
 def test_the_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     example = Path(__file__).parents[1] / "examples" / "look_inside.py"
     monkeypatch.setattr("sys.argv", [str(example), "--epochs", "1"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +204,36 @@ def test_under_torch_compile(when: str) -> None:
                     brp.backward(mse(called(x)[0], labels), labels)
     for name, gradient in grads(nets[0]).items():
         torch.testing.assert_close(grads(nets[1])[name], gradient)
+
+
+def test_compiled_while_attached() -> None:
+    """In a process of its own, where torch's compiler has not been imported before the network is attached."""
+    code = """
+import sys, torch
+from networks import K, Looped, batch, mse, spread
+from snntorch_brp import attach
+net, (x, labels) = spread(Looped()), batch()
+assert "torch._dynamo" not in sys.modules
+with attach(net, "brp", num_classes=K) as brp:
+    brp.backward(mse(net(x)[0], labels), labels)
+    expected = net.fc1.weight.grad.clone()
+    compiled = torch.compile(net, backend="eager")
+    for _ in range(2):
+        net.zero_grad()
+        brp.backward(mse(compiled(x)[0], labels), labels)
+        assert torch.equal(net.fc1.weight.grad, expected)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "recompile_limit" not in done.stderr
+
+
+def test_fullgraph_is_refused_with_a_sentence() -> None:
+    torch.compiler.reset()  # what other tests have compiled of the same code
+    net = spread(Looped())
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    with attach(net, BRP(), num_classes=K), pytest.raises(RuntimeError, match="compile without fullgraph=True"):
+        compiled(batch()[0])
 
 
 @pytest.mark.parametrize("neuron", [RefractoryLeaky, leaky])

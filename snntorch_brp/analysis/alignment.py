@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ def layer_gradients(
     consolidation: Consolidation | None = None,
     loss: Loss | None = None,
     loops_inside: bool | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """What each layer's parameters would be changed by, under a rule, for one batch.
@@ -83,7 +84,7 @@ def gradient_angles(
     consolidation: Consolidation | None = None,
     loss: Loss | None = None,
     loops_inside: bool | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
     """Angle between a rule's change of each layer and the true gradient's, in degrees.
@@ -101,7 +102,7 @@ def gradient_angles(
         consolidation: How a layer learns.
         loss: Loss of the output.
         loops_inside: Whether ``net(x)`` runs all steps.
-        output: Name of the output neuron.
+        output: Name of the output, or names.
         seed: Of torch's random numbers.
 
     Returns:

@@ -99,6 +99,7 @@ class AlignmentMonitor(Callback):
                 consolidation=attached.consolidation,
                 loss=trainer.loss,
                 loops_inside=trainer.loops_inside,
+                output=attached.output,
                 seed=self.seed,
             )
             self.history.append((epoch, name, angles))

@@ -29,6 +29,7 @@ class Handle(ABC):
 
     Attributes:
         feedback: The fixed matrices B_l; save its ``state_dict`` to come back to the same ones.
+        output: Names of the output modules, as they were named; None where they are found out.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Handle(ABC):
         self.feedback = feedback
         self._layers = [LayerRecord(name, module) for name, module in _layers_of(net).items()]
         named = _named_modules(self.net, output)
+        self.output = tuple(named) or None
         spiking = {
             name: [layer for layer in self._layers if layer.module in set(m.modules())] for name, m in named.items()
         }
@@ -70,8 +72,8 @@ class Handle(ABC):
                     "call .remove() on its handle"
                 )
         for layer in self._layers:
-            self._hooks.append(layer.module.register_forward_pre_hook(_PreHook(self, layer), with_kwargs=True))
-            self._hooks.append(layer.module.register_forward_hook(_ForwardHook(self, layer), with_kwargs=True))
+            self._hooks.append(layer.module.register_forward_pre_hook(_PreHook(self._before, layer), with_kwargs=True))
+            self._hooks.append(layer.module.register_forward_hook(_ForwardHook(self._after, layer), with_kwargs=True))
         return self
 
     def remove(self) -> None:
@@ -145,33 +147,43 @@ def _named_modules(net: nn.Module, output: OutputNames) -> dict[str, nn.Module]:
     return found
 
 
-class _PreHook:
+class _Hook:
+    """A hook that calls one method of the handle, out of torch.compile's sight: its records change with every call.
+
+    Where nothing has been compiled, torch's compiler, slow to import, is left alone.
+    """
+
+    def __init__(self, call: Callable[..., Any], layer: LayerRecord) -> None:
+        self.call, self.layer, self.hidden = call, layer, False
+        self.hide()
+
+    def hide(self) -> None:
+        """Keep torch.compile from tracing into the handle, once it is there."""
+        if not self.hidden and "torch._dynamo" in sys.modules:
+            reason = "attach keeps what every layer does outside the compiled graph: compile without fullgraph=True"
+            self.call, self.hidden = torch.compiler.disable(self.call, reason=reason), True
+
+    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
+        return _Resting, ()
+
+
+class _PreHook(_Hook):
     """Tells the handle which states a layer is about to continue from."""
 
-    def __init__(self, handle: Handle, layer: LayerRecord) -> None:
-        self.layer, self.before = layer, _untraced(handle._before)
-
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.hide()
         positional, named = args[1:], {name: value for name, value in kwargs.items() if name != "input_"}
-        states = self.before(self.layer, [*positional, *named.values()])
+        states = self.call(self.layer, [*positional, *named.values()])
         kwargs = {**kwargs, **dict(zip(named, states[len(positional) :], strict=True))}
         return (*args[:1], *states[: len(positional)]), kwargs
 
-    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
-        return _Resting, ()
 
-
-class _ForwardHook:
-    """Hands what a layer did to the handle, and the layer's spikes on to the next layer."""
-
-    def __init__(self, handle: Handle, layer: LayerRecord) -> None:
-        self.layer, self.after = layer, _untraced(handle._after)
+class _ForwardHook(_Hook):
+    """Hands what a layer did to the handle, and to the next layer what the handle gives in its place."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        return self.after(self.layer, args[0] if args else kwargs["input_"], output)
-
-    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
-        return _Resting, ()
+        self.hide()
+        return self.call(self.layer, args[0] if args else kwargs["input_"], output)
 
 
 class _Resting:
@@ -179,11 +191,3 @@ class _Resting:
 
     def __call__(self, *args: Any) -> None:
         """Do nothing."""
-
-
-def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep torch.compile from tracing into the handle, whose records change with every call.
-
-    Where nothing has been compiled, torch's compiler, slow to import, is left alone.
-    """
-    return torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
