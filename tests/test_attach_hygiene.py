@@ -540,3 +540,22 @@ def test_batches_accumulate_and_scale(rule) -> None:
             brp.backward(mse(run(net, x[:, half]), labels[half]), labels[half], scale=0.5)
     for name, gradient in grads(net).items():
         torch.testing.assert_close(gradient, expected[name])
+
+
+def test_under_a_grad_scaler_the_weights_change_as_without() -> None:
+    x, labels = batch()
+    weights = []
+    for scaled in (False, True):
+        net = spread(mlp())
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=scaled)
+        with attach(net, BRP(), num_classes=K, generator=seeded()) as brp:
+            for _ in range(2):
+                brp.reset()
+                optimizer.zero_grad()
+                brp.backward(mse(run(net, x), labels), labels, scale=scaler.scale(torch.ones(())))
+                scaler.step(optimizer)
+                scaler.update()
+        weights.append([p.detach().clone() for p in net.parameters()])
+    for plain, same in zip(*weights, strict=True):
+        torch.testing.assert_close(plain, same)

@@ -110,7 +110,7 @@ class Attached(Handle):
         watch = not self._found_out or (len(layer.spikes) == 1 and not layer.whole)
         return layer.hand_on(output, watch_spikes=watch, keep_all=not self._found_out)
 
-    def backward(self, loss: Tensor, labels: Tensor, *, scale: float = 1.0) -> None:
+    def backward(self, loss: Tensor, labels: Tensor, *, scale: float | Tensor = 1.0) -> None:
         """Fill ``.grad`` of every parameter, layer by layer; gradients add up as in PyTorch.
 
         Everything behind the last hidden neuron learns from ``loss``, each hidden layer from its own signal.
@@ -120,8 +120,9 @@ class Attached(Handle):
             labels: Class numbers of the batch, integers ``[B]`` in 0..K-1, or one for every step, ``[T, B]``; or
                 real-valued targets ``[B, K]`` or ``[T, B, K]``, which are sent in the label's place; or whatever
                 ``encode_targets`` takes.
-            scale: Factor on every gradient: ``1 / n`` to take the mean over n batches, ``scaler.get_scale()`` of
-                torch's GradScaler.
+            scale: Factor on every gradient: ``1 / n`` to take the mean over n batches, or under torch's GradScaler
+                ``scaler.scale(torch.ones((), device=loss.device))``. (``scaler.scale(loss)`` would scale the output's
+                gradients alone.)
 
         Raises:
             ValueError: If the labels or the loss do not fit, or a membrane is not finite. Nothing has changed then,
@@ -172,7 +173,7 @@ class Attached(Handle):
         check_parameters(terms, {layer: graphs[layer] for layer in outputs if layer in graphs}, self._owner)
         return outputs
 
-    def _output_roots(self, outputs: Sequence[LayerRecord], loss: Tensor, scale: float) -> list[Root]:
+    def _output_roots(self, outputs: Sequence[LayerRecord], loss: Tensor, scale: float | Tensor) -> list[Root]:
         """Where the gradient of the loss starts."""
         roots: list[Root] = [(loss * scale, None)]
         if self._found_out:
@@ -183,13 +184,13 @@ class Attached(Handle):
         found = torch.autograd.grad(loss * scale, leaves, retain_graph=True, allow_unused=True) if leaves else ()
         return roots + [(tensor, g) for (tensor, _), g in zip(cuts, found, strict=True) if g is not None]
 
-    def _hidden_roots(self, outputs: Sequence[LayerRecord], labels: Tensor, scale: float) -> list[Root]:
+    def _hidden_roots(self, outputs: Sequence[LayerRecord], labels: Tensor, scale: float | Tensor) -> list[Root]:
         """Where the hidden layers' gradients start: the rule, layer by layer."""
         classes = self.feedback.num_classes
         stepwise = labels.dim() > 1 + labels.is_floating_point()
         y = self._output(outputs, stepwise) if self.propagation.needs_output else None
         if self.reduction == "mean":
-            scale /= batch_of(labels)
+            scale = scale / batch_of(labels)
         label: Tensor | None = None
         roots: list[Root] = []
         for layer in self._layers:

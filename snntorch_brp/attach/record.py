@@ -167,7 +167,7 @@ class LayerRecord:
             self._window = Window(spikes, membrane=membrane, current=current)  # type: ignore[arg-type]
         return self._window
 
-    def roots(self, gradients: Gradients, scale: float) -> list[Root]:
+    def roots(self, gradients: Gradients, scale: float | Tensor) -> list[Root]:
         """Where the layer's gradients start."""
         roots: list[Root] = []
         for tensors, gradient in zip((self.spikes, self.membrane, self.current), gradients, strict=True):
