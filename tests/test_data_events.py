@@ -443,6 +443,24 @@ def test_a_damaged_gesture_is_skipped(gestures, tmp_path):
     assert (len(good), len(bad)) == (5, 6)
 
 
+def test_simulated_gestures_are_not_replaced_in_silence(tmp_path):
+    (tmp_path / "DVSGesture").mkdir()
+    (tmp_path / "DVSGesture" / "SIMULATED.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="add --overwrite"):
+        simulate_dvsgesture(tmp_path, users=((), ()))
+    assert (tmp_path / "DVSGesture" / "SIMULATED.txt").read_text() == "mine"
+    assert simulate_dvsgesture(tmp_path, users=((), ()), overwrite=True) == tmp_path / "DVSGesture"
+
+
+def test_recordings_of_more_ticks_than_32_bits_keep_their_spikes():
+    events = np.zeros(50, EVENT)
+    events["x"], events["t"] = np.arange(50) % 8, np.linspace(0, 5e9, 50).astype(np.int64)
+    frames = Frames(10, (8, 8), (8, 8))
+    resident = ResidentEvents([events], frames)(torch.tensor([0]))
+    assert torch.equal(resident, EventSpikes(8)(torch.from_numpy(frames(events))[None]))
+    assert resident.sum() == 49  # the last event belongs to no frame
+
+
 @pytest.mark.parametrize("stray", ["notes/0.npy", "user01_led/wave.npy", "0.npy"])
 def test_a_gesture_in_a_wrong_place_is_named(gestures, tmp_path, stray):
     folder = shutil.copytree(gestures / "DVSGesture", tmp_path / "DVSGesture")
