@@ -9,6 +9,7 @@ import lzma
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -171,6 +172,17 @@ def test_bombs_are_refused_by_what_they_tell(tmp_path):
     limits = Limits(ratio=2000)
     (written,) = unpack(tmp_path / "archive", tmp_path / "out", limits=limits)
     assert written.stat().st_size == 100 << 20
+
+
+def test_the_head_of_a_member_is_no_bomb(tmp_path):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 33
+    head = info.tobuf(tarfile.GNU_FORMAT)
+    for content in (head + bytes(1024), gzip.compress(head + bytes(100 << 20), 1)):
+        tracemalloc.start()
+        refused(tmp_path, content, "head tells 8,589,93")
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+        tracemalloc.stop()
 
 
 def test_zips_that_cannot_be_read_are_told_in_a_sentence(tmp_path):

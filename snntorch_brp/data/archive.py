@@ -227,10 +227,25 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                 yield Member(info.filename, info.file_size, True, content)
 
 
+class _Sips:
+    """A file for tarfile, which reads the head of a member at once, however long it tells to be."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, if they are no more than any head has."""
+        if not 0 <= size <= SMALL:
+            raise Refused(f"a member's head tells {size:,} bytes")
+        return self.file.read(size)
+
+
 def _tar_members(archive: Path, magic: bytes) -> Iterator[Member]:
     openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
     opener = next((opener for start, opener in openers.items() if magic.startswith(start)), open)
-    with opener(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[operator]
+    with opener(archive, "rb") as file:  # type: ignore[operator]
+        stream = _Sips(file)
+        tar = tarfile.open(fileobj=stream, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115 - file is closed
         for entry in tar:
             if not entry.isdir():
                 content = tar.extractfile(entry) if entry.isfile() else None
