@@ -250,7 +250,7 @@ def _tar_members(archive: Path, magic: bytes) -> Iterator[Member]:
             if not entry.isdir():
                 content = tar.extractfile(entry) if entry.isfile() else None
                 yield Member(entry.name, entry.size if entry.isfile() else 0, entry.isfile(), content)
-            tar.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
+            tar.members = []  # tarfile would keep them all
         # tarfile takes a damaged header for the end: what it stopped at must be zeros, up to the last byte
         stream.seek(tar.offset)
         length = 0
