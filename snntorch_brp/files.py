@@ -8,7 +8,7 @@ from pathlib import Path
 PARTIAL = ".partial"
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, and never a half.
 
     It is written beside its place, brought to the disk, and moved there in one step; then the folder is brought to
@@ -17,6 +17,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Args:
         path: The file; its folder must exist.
         content: What it shall hold.
+        durable: Whether to wait until the disk has it; not needed for what is checked and made anew when damaged.
 
     Raises:
         OSError: If it cannot be written, as on a full disk; the old file is untouched then.
@@ -25,8 +26,9 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         with partial.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -35,7 +37,8 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
 def remove_partial(folder: Path) -> None:

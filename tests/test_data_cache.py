@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from snntorch_brp.data.cache import Cache, write_whole
+from snntorch_brp.data.cache import Cache, write_entry
 
 
 @pytest.fixture
@@ -57,6 +59,56 @@ def test_a_half_written_entry_is_made_anew(tmp_path, source, keep, caplog):
     np.testing.assert_array_equal(np.load(entry), np.arange(7))
 
 
+def test_a_flipped_bit_or_another_entry_is_found(tmp_path, source, caplog):
+    cache = Cache(tmp_path / "cache")
+    cache.get(source, {}, lambda: np.arange(500))
+    (entry,) = entries(cache)
+    whole = entry.read_bytes()
+    cache.get(source, {"other": 1}, lambda: np.zeros(500))
+    (foreign,) = set(entries(cache)) - {entry}
+    flipped = bytes([*whole[:900], whole[900] ^ 2, *whole[901:]])
+    for content in (flipped, foreign.read_bytes(), whole + b"x", b""):
+        entry.write_bytes(content)
+        caplog.clear()
+        np.testing.assert_array_equal(cache.get(source, {}, lambda: np.arange(500)), np.arange(500))
+        assert "made anew" in caplog.text
+        assert entry.read_bytes() == whole
+
+
+def test_an_unreadable_entry_is_no_bad_recording(tmp_path, source, caplog):
+    cache = Cache(tmp_path / "cache")
+    cache.get(source, {}, lambda: np.arange(5))
+    (entry,) = entries(cache)
+    entry.unlink()
+    entry.mkdir()
+    np.testing.assert_array_equal(cache.get(source, {}, lambda: np.arange(5)), np.arange(5))
+    assert "could not be written" in caplog.text
+
+
+def test_old_leftovers_are_removed(tmp_path, source):
+    cache = Cache(tmp_path / "cache")
+    (cache.folder / "ab").mkdir(parents=True)
+    old, new = (cache.folder / "ab" / f".{name}.npy.1.partial" for name in ("old", "new"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1, 1))
+    cache.get(source, {}, lambda: np.arange(5))
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_without_a_home_the_cache_is_a_temporary_folder(monkeypatch, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for home in (no_home, lambda: Path("/")):
+        monkeypatch.setattr(Path, "home", home)
+        caplog.clear()
+        assert Cache.default().folder.is_relative_to(tempfile.gettempdir())
+        assert "no home folder" in caplog.text
+
+
 def test_an_entry_is_never_unpickled(tmp_path, source):
     cache = Cache(tmp_path / "cache")
     cache.get(source, {}, lambda: np.arange(5))
@@ -66,19 +118,18 @@ def test_an_entry_is_never_unpickled(tmp_path, source):
 
 
 def test_a_killed_writer_leaves_no_entry(tmp_path, monkeypatch):
-    def interrupted(file, array, **_):
-        file.write(b"half")
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(np, "save", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "entry.npy", np.arange(5))
+        write_entry(tmp_path / "entry.npy", b"", np.arange(5))
     assert list(tmp_path.iterdir()) == []
 
 
 def _write_often(folder, value, times=40):
     for _ in range(times):
-        write_whole(folder / "entry.npy", np.full(50_000, value))
+        write_entry(folder / "entry.npy", b"", np.full(50_000, value))
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_entries(tmp_path):

@@ -126,3 +126,39 @@ def test_events_are_drawn_and_animated(tmp_path):
     assert main(["data", "show", "nmnist", str(tmp_path), "--steps", "5", "--out", str(tmp_path / "out")]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["nmnist-0-seen.png", "nmnist-0.gif"]
     assert (tmp_path / "out" / "nmnist-0.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_every_task_of_images_is_drawn(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 2), ("t10k", 2)):
+        images = struct.pack(">iiii", 2051, n, 28, 28) + rng.bytes(784 * n)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(images)
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, n) + bytes([9, 0]))
+    (tmp_path / "test_batch.bin").write_bytes(bytes([3]) + rng.bytes(3072))
+    out = tmp_path / "out"
+    for task, folder in (("digits", []), ("mnist", [tmp_path]), ("fashion-mnist", [tmp_path]), ("cifar10", [tmp_path])):
+        command = ["data", "show", task, *map(str, folder), "--steps", "3", "--out", str(out)]
+        assert main(command) == 0
+        before = (out / f"{task}-0.png").read_bytes()
+        (out / f"{task}-0.png").write_bytes(b"mine")
+        capsys.readouterr()
+        assert main(command) == 2
+        assert f"{task}-0.png already: name another folder, or add --overwrite" in capsys.readouterr().err
+        assert (out / f"{task}-0.png").read_bytes() == b"mine"
+        assert main([*command, "--overwrite"]) == 0
+        assert (out / f"{task}-0.png").read_bytes()[:4] == before[:4]
+    assert main(["data", "show", "mnist", "--out", str(out)]) == 2
+    assert "name the folder of the data" in capsys.readouterr().err
+    assert main(["data", "show", "digits", "--steps", "0", "--out", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_split_that_is_counted_is_explained(fsdd, capsys):
+    assert main(["data", "check", str(fsdd)]) == 0
+    assert "unless --split corpus" in capsys.readouterr().out
+
+
+def test_a_sensor_that_no_camera_has_is_damage(events):
+    np.save(events / "left" / "far.npy", np.array([[1, 2, 1, 0], [32767, 4, 0, 5]]))
+    (damaged,) = check(events).damaged
+    assert "far.npy: x runs from 1 to 32767; expected 0 to 2047" in damaged

@@ -97,6 +97,14 @@ def test_damaged_files_are_named(binary, python, tmp_path):
         read_python(path)
 
 
+@pytest.mark.parametrize("labels", [[0.7, 1.0], [[0], [1]], [True, False], ["0", "1"], np.array([0.5, 1.0]), []])
+def test_labels_are_whole_numbers(tmp_path, labels):
+    path = tmp_path / "test_batch"
+    path.write_bytes(pickle.dumps({b"data": np.zeros((len(labels), 3072), np.uint8), b"labels": labels}))
+    with pytest.raises(ValueError, match=r"test_batch: .*(whole numbers|no images)"):
+        read_python(path)
+
+
 def test_missing_files_are_told_with_the_layout(binary, tmp_path):
     (binary / "cifar-10-batches-bin" / "data_batch_3.bin").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks data_batch_3\.bin"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snntorch_brp.data.cache import Cache
-from snntorch_brp.data.event_files import EVENT, read_aedat, read_bin, read_npy
+from snntorch_brp.data.event_files import EVENT, read_aedat, read_bin, read_dvsgesture, read_npy
 from snntorch_brp.data.events import (
     EventSpikes,
     Frames,
-    RawEventSpikes,
     draw_frames,
     find_dvsgesture,
     find_nmnist,
@@ -25,7 +27,7 @@ from snntorch_brp.data.events import (
     load_frames,
 )
 from snntorch_brp.data.folders import event_folder, find_event_folder, sensor_of
-from snntorch_brp.data.framing import frame_events, pad_events
+from snntorch_brp.data.framing import frame_events
 from snntorch_brp.data.recordings import BadRecording
 from snntorch_brp.data.resident import ResidentEvents
 from snntorch_brp.data.simulate import simulate_dvsgesture, simulate_gesture
@@ -93,8 +95,134 @@ def test_aedat_recordings_are_read(tmp_path):
     with pytest.raises(BadRecording, match=r"expected #!AER-DAT"):
         read_aedat(tmp_path / "a.aedat")
     (tmp_path / "a.aedat").write_bytes(b"#!AER-DAT3.1\r\n#!END-HEADER\r\n" + bytes(19))
-    with pytest.raises(BadRecording, match="could not be decoded"):
+    with pytest.raises(BadRecording, match="truncated within the head"):
         read_aedat(tmp_path / "a.aedat")
+
+
+PACKET_OF = struct.Struct("<hhiiiiii")
+
+
+def aedat3(*packets):
+    """An AEDAT 3 file of packets (type, size of an event, clock overflows, content)."""
+    header = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n"
+    heads = [
+        PACKET_OF.pack(kind, 1, size, 4, over, len(c) // size, len(c) // size, 0) for kind, size, over, c in packets
+    ]
+    return header + b"".join(head + packet[3] for head, packet in zip(heads, packets, strict=True))
+
+
+def test_other_packets_of_aedat_3_are_passed_over(tmp_path):
+    rows = np.array([[5, 6, 1, 100], [7, 8, 0, 200]])
+    x, y, p, t = rows.T
+    content = np.stack([x << 17 | y << 2 | p << 1 | 1, t], 1).astype("<u4").tobytes()
+    invalid = np.array([9 << 17, 150], "<u4").tobytes()
+    path = tmp_path / "a.aedat"
+    path.write_bytes(aedat3((1, 8, 0, content + invalid), (3, 36, 0, b"\x01" * 72), (1, 8, 1, content)))
+    expected = np.concatenate([rows, rows + np.array([0, 0, 0, 2**31])])
+    np.testing.assert_array_equal(columns(read_aedat(path)), expected)
+    whole = path.read_bytes()
+    start = whole.index(b"#!END-HEADER") + 14
+    for cut in range(start, len(whole)):
+        path.write_bytes(whole[:cut])
+        if cut - start in (0, 28 + 24, 28 + 24 + 28 + 72):  # between packets
+            assert len(read_aedat(path)) <= 2
+        else:
+            with pytest.raises(BadRecording, match=r"a\.aedat: .*truncated"):
+                read_aedat(path)
+    path.write_bytes(b"#!AER-DAT2.0\r\n" + bytes(20))
+    with pytest.raises(BadRecording, match=r"a\.aedat: 20 bytes of events of 8 bytes each: truncated"):
+        read_aedat(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (2, 256, "p runs from 0 to 256"),
+        (2, 257, "p runs from 0 to 257"),
+        (2, -255, "p runs from -255"),
+        (2, 0.5, "p is 0.5 at event 19"),
+        (2, -1, "p holds -1, 0 and 1"),
+        (2, np.nan, "p is NaN or infinite at event 19"),
+        (0, np.nan, "x is NaN"),
+        (0, 65539, "x runs from 0 to 65539"),
+        (0, 32767, "x runs from 0 to 32767"),
+        (1, -1, "y runs from -1"),
+        (3, np.inf, "t is NaN or infinite"),
+        (3, 0.25, r"t is 0\.25 at event 19: no whole number; times must be whole ticks: if they are seconds, store np"),
+        (3, 1e300, "t runs from 0.0 to 1e"),
+    ],
+)
+def test_values_that_no_camera_sends_are_errors(tmp_path, column, value, message):
+    rows = np.stack([np.arange(20) % 8, np.arange(20) % 5, np.arange(20) % 2, np.arange(20) * 100], 1).astype(float)
+    rows[19, column] = value
+    path = write_npy(tmp_path / "a.npy", rows if isinstance(value, float) else rows.astype(np.int64))
+    for read in (read_npy, read_dvsgesture):
+        with pytest.raises(BadRecording, match=message) as error:
+            read(path)
+        assert str(path) in str(error.value)
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def header_of(text):
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy(np.zeros((20, 4), int)).replace(b"(20", b"((0", 1),
+        header_of(b"{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000, 4), }"),
+        header_of(b"{'descr': '<i8', 'fortran_order': False, 'shape': (-1, 4), }") + bytes(32),
+        npy(np.zeros((20, 4), "U3")),
+        npy(np.zeros((20, 4), complex)),
+        npy(np.zeros((20, 4), "M8[s]")),
+        npy(np.zeros(20, [("x", "i2", (2,)), ("y", "i2"), ("p", "i1"), ("t", "i8")])),
+        npy(np.float64(3)),
+        npy(np.zeros((20, 4))) + b"trailing",
+        b"PK\3\4 as of an npz",
+    ],
+)
+def test_damaged_npy_files_are_told_in_a_sentence_and_skipped(tmp_path, content):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "0.npy"
+    path.write_bytes(content)
+    with pytest.raises(BadRecording, match=re.escape(str(path))) as error:
+        read_npy(path)
+    assert "\n" not in str(error.value)
+    write_npy(tmp_path / "a" / "1.npy", some_events())
+    dataset, _ = event_folder(tmp_path, 4, on_bad="skip")
+    assert len(dataset) == 1
+
+
+def test_bin_is_read_as_by_tonic_overflows_included(tmp_path):
+    rng = np.random.default_rng(0)
+    content = rng.integers(0, 30, (5000, 5)).astype(np.uint8)
+    content[rng.random(5000) < 0.2, 1] = 240  # the mark of an overflow
+    (tmp_path / "a.bin").write_bytes(content.tobytes())
+    expected = tonic.io.read_mnist_file(str(tmp_path / "a.bin"), dtype=EVENT)
+    np.testing.assert_array_equal(columns(read_bin(tmp_path / "a.bin")), columns(expected))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), SyntaxError("x\ny"), OverflowError("x"), AttributeError("x"), RuntimeError("x"), IndexError()],
+)
+def test_whatever_a_reader_throws_is_skipped(folder, error):
+    def reader(path):
+        if path.endswith("0.npy"):
+            raise error
+        return read_npy(Path(path)) if path.endswith(".npy") else read_bin(Path(path))
+
+    (folder / "left" / "notes.txt").unlink()
+    dataset, _ = event_folder(folder, 4, reader=reader, on_bad="skip")
+    assert len(dataset) == 5
+    with pytest.raises(BadRecording, match=r"0\.npy: could not be decoded: " + type(error).__name__):
+        event_folder(folder, 4, sensor=(16, 16), reader=reader)
 
 
 @pytest.fixture
@@ -147,19 +275,12 @@ def test_another_reader_is_not_answered_from_the_cache(folder, tmp_path):
         assert torch.equal(cached.tensors[0], fresh.tensors[0])
 
 
-def test_raw_events_framed_on_the_device_are_the_same_spikes(folder):
-    recordings, _ = find_event_folder(folder)
-    _, packed, _ = load_frames(recordings, FRAMES)
-    raw = pad_events([r.load() for r in recordings])
-    assert torch.equal(RawEventSpikes(FRAMES)(raw), EventSpikes(width=8)(packed))
-
-
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=5),
     st.integers(1, 20),
     st.booleans(),
-    st.sampled_from([1, 30, 10**6]),
+    st.sampled_from([1, 30, 10**6, 2**33]),
 )
 def test_resident_events_are_framed_as_others_are(lengths, steps, merge, duration):
     rng = np.random.default_rng(len(lengths) + steps)
@@ -320,6 +441,24 @@ def test_a_damaged_gesture_is_skipped(gestures, tmp_path):
     found = [r for r in find_dvsgesture(folder) if r.path.parent == found[0].path.parent]
     good, _, bad = load_frames(found, frames, on_bad="skip")
     assert (len(good), len(bad)) == (5, 6)
+
+
+def test_simulated_gestures_are_not_replaced_in_silence(tmp_path):
+    (tmp_path / "DVSGesture").mkdir()
+    (tmp_path / "DVSGesture" / "SIMULATED.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="add --overwrite"):
+        simulate_dvsgesture(tmp_path, users=((), ()))
+    assert (tmp_path / "DVSGesture" / "SIMULATED.txt").read_text() == "mine"
+    assert simulate_dvsgesture(tmp_path, users=((), ()), overwrite=True) == tmp_path / "DVSGesture"
+
+
+def test_recordings_of_more_ticks_than_32_bits_keep_their_spikes():
+    events = np.zeros(50, EVENT)
+    events["x"], events["t"] = np.arange(50) % 8, np.linspace(0, 5e9, 50).astype(np.int64)
+    frames = Frames(10, (8, 8), (8, 8))
+    resident = ResidentEvents([events], frames)(torch.tensor([0]))
+    assert torch.equal(resident, EventSpikes(8)(torch.from_numpy(frames(events))[None]))
+    assert resident.sum() == 49  # the last event belongs to no frame
 
 
 @pytest.mark.parametrize("stray", ["notes/0.npy", "user01_led/wave.npy", "0.npy"])

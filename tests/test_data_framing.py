@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from snntorch_brp.data.event_files import EVENT, read_bin
-from snntorch_brp.data.framing import frame_batch, frame_events, pad_events, validate_events
+from snntorch_brp.data.event_files import EVENT, read_aedat
+from snntorch_brp.data.framing import frame_events, validate_events
 from snntorch_brp.data.optional import EVENTS, require
 from snntorch_brp.data.recordings import BadRecording
 
@@ -67,30 +66,11 @@ def test_frames_are_tonics(recording, steps, merge):
     assert frames.dtype == expected.dtype
     np.testing.assert_array_equal(frames, expected)
     np.testing.assert_array_equal(frame_events(events, steps, binary=True, **options), expected > 0)
-    batch = pad_events([events])
-    np.testing.assert_array_equal(frame_batch(batch, steps, **options)[:, 0].numpy(), expected)
-    np.testing.assert_array_equal(frame_batch(batch, steps, binary=True, **options)[:, 0].numpy(), expected > 0)
-
-
-def test_a_padded_batch_is_framed_as_its_recordings_are():
-    rng = np.random.default_rng(0)
-    several = [events_of(rng.integers(0, 16, (n, 4)) % [16, 16, 2, 16]) for n in (50, 1, 7, 200)]
-    frames = frame_batch(pad_events(several), 4, sensor=(16, 16))
-    assert frames.shape == (4, 4, 2, 16, 16)
-    for i, events in enumerate(several):
-        np.testing.assert_array_equal(frames[:, i].numpy(), frame_events(events, 4, sensor=(16, 16)))
-
-
-def test_an_empty_recording_in_a_batch_has_empty_frames():
-    frames = frame_batch(pad_events([events_of([]), events_of([])]), 3, sensor=(4, 4))
-    assert frames.shape == (3, 2, 2, 4, 4)
-    assert not frames.any()
 
 
 def test_counts_stay_at_the_largest_number():
     events = events_of([(1, 1, 1, 0)] * 40_000 + [(0, 0, 0, 1)])
     assert frame_events(events, 1, sensor=(2, 2))[0, 1, 1, 1] == 32_767
-    assert frame_batch(pad_events([events]), 1, sensor=(2, 2))[0, 0, 1, 1, 1] == 32_767
 
 
 @pytest.mark.parametrize(
@@ -122,10 +102,10 @@ def test_no_events_and_wrong_settings_are_errors():
 def test_a_missing_extra_is_told_with_the_command_that_installs_it(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match=r"pip install 'snntorch-brp\[events\]'"):
         require("tonic.no_such_module", install=EVENTS)
-    (tmp_path / "a.bin").write_bytes(bytes(10))
+    (tmp_path / "a.aedat4").touch()
     monkeypatch.setitem(sys.modules, "tonic.io", None)  # as where tonic is not installed
     with pytest.raises(ImportError, match=r"pip install 'snntorch-brp\[events\]'"):
-        read_bin(tmp_path / "a.bin")
+        read_aedat(tmp_path / "a.aedat4")
 
 
 def test_nothing_but_torch_is_needed_to_import_the_package():
@@ -140,13 +120,3 @@ def test_the_benchmark_runs(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "tonic" in out
     assert "from the cache" in out
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_framing_on_the_gpu_gives_the_same_frames():
-    rng = np.random.default_rng(0)
-    batch = pad_events([events_of(rng.integers(0, 128, (500, 4)) % [128, 128, 2, 128]) for _ in range(3)])
-    options = {"sensor": (128, 128), "size": (32, 32)}
-    on_gpu = frame_batch(batch.cuda(), 10, **options)
-    assert on_gpu.is_cuda
-    assert torch.equal(on_gpu.cpu(), frame_batch(batch, 10, **options))

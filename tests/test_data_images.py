@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,25 @@ def test_a_damaged_file_is_named_with_what_was_found(folder: Path, content: byte
     with pytest.raises(ValueError, match=message) as error:
         load_mnist(folder, train=True)
     assert "train-labels-idx1-ubyte" in str(error.value)
+
+
+def test_images_of_another_size_are_refused_with_their_shape(folder: Path) -> None:
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros((12, 14, 56), np.uint8))))
+    with pytest.raises(ValueError, match=r"images-idx3-ubyte\.gz: images of \(14, 56\) pixels, expected 28 x 28"):
+        load_mnist(folder, train=True)
+
+
+def test_no_more_is_unpacked_than_the_header_tells(tmp_path: Path) -> None:
+    path = tmp_path / "t10k-images-idx3-ubyte.gz"
+    bomb = gzip.compress(idx(np.zeros((10, 28, 28), np.uint8)) + bytes(200 << 20), 1)
+    huge = gzip.compress(b"\0\0\x08\x03" + struct.pack(">III", 2**31, 2**31, 2**31) + bytes(1000))
+    for content, message in ((bomb, "7841 or more bytes follow"), (huge, r"header tells \[2147483648, ")):
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=message):
+            read_idx(path, dimensions=3)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20  # bytes: the bomb holds 200 times as many
+        tracemalloc.stop()
 
 
 def test_the_real_mnist() -> None:

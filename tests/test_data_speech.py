@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from snntorch_brp.data.audio import read_audio
 from snntorch_brp.data.cache import Cache
+from snntorch_brp.data.check import check
 from snntorch_brp.data.filterbank import FilterBank, mel_energies, steps_of
 from snntorch_brp.data.folders import find_wav_folder, sound_folder
 from snntorch_brp.data.recordings import BadRecording, Recording
@@ -95,6 +99,73 @@ def test_bad_sounds_are_told_apart(tmp_path):
     assert "empty" in error()
     path.write_bytes(b"RIFF and no more")
     assert "damaged" in error()
+
+
+def flac(samples, rate=8000):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="FLAC")
+    return buffer.getvalue()
+
+
+def test_a_cut_wav_is_truncated(tmp_path):
+    whole = write_wav(tmp_path / "a.wav").read_bytes()
+    for cut in (45, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "a.wav").write_bytes(whole[:cut])
+        with pytest.raises(BadRecording, match=r"a\.wav: truncated: \d+ bytes of samples, the header promises 6400"):
+            read_audio(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes(whole.replace(struct.pack("<I", 6400), b"\xff\xff\xff\xff"))
+    with pytest.raises(BadRecording, match="the header promises 4294967295"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_a_flac_that_promises_too_much_sets_nothing_aside(tmp_path):
+    content = bytearray(flac(tone()))
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    assert len(read_audio(path)[0]) == 3200
+    content[21] |= 15
+    content[22:26] = b"\xff" * 4  # 2^36 samples
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(BadRecording, match=r"a\.wav: "):
+        read_audio(path)
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20  # bytes: it tells 256 GiB
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "field", [b"sample_rate -i 0", b"sample_rate -i -5", b"sample_rate -r inf", b"sample_rate -i 1"]
+)
+def test_a_sphere_file_with_no_rate_is_damaged(tmp_path, field):
+    path = write_sphere(tmp_path / "a.wav", tone(), rate=8000)
+    content = path.read_bytes().replace(b"sample_rate -i 8000", field)
+    path.write_bytes(content[:1024].ljust(1024)[:1024] + content[-6400:])
+    with pytest.raises(BadRecording, match=r"a\.wav: "):
+        read_audio(path)
+
+
+def test_a_negative_count_of_samples_is_damage(tmp_path):
+    path = write_sphere(tmp_path / "a.wav", tone(), rate=8000)
+    path.write_bytes(path.read_bytes().replace(b"sample_count -i 3200", b"sample_count -i -1  "))
+    with pytest.raises(BadRecording, match="tells -1 samples"):
+        read_audio(path)
+
+
+def test_energies_that_are_no_numbers_are_bad(tmp_path):
+    loud, click, broken = tone(), np.zeros(4000, np.float32), tone()
+    loud[5], click[0], broken[7] = 1e30, 1.0, np.nan  # the first window begins with a weight of 0
+    for name, samples in (("loud", loud), ("click", click), ("broken", broken)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", samples, 8000, format="WAV", subtype="FLOAT")
+        with pytest.raises(BadRecording, match=rf"{name}.a\.wav: (the energies|sample 7 is nan)"):
+            load_energies([r for r in find_wav_folder(tmp_path)[0] if name in str(r.path)], FilterBank())
+    assert len(check(tmp_path).damaged) == 3
+
+
+def test_the_case_of_a_suffix_does_not_matter(fsdd):
+    path = next((fsdd / "recordings").glob("*.wav"))
+    path.rename(path.with_suffix(".WAV"))
+    assert len(find_fsdd(fsdd)) == 160
 
 
 @settings(deadline=None, max_examples=25)

@@ -2,7 +2,8 @@
 
 A recording of DvsGesture shrinks to frames before it is stored, which suits most; kept whole, its events can be cut
 differently in every run or every epoch. They are moved once, 8 bytes an event (its time and the cell of a frame that
-it falls into), and a batch is then no more than the numbers of its recordings.
+it falls into; 12 where a recording is longer than 2^31 ticks), and a batch is then no more than the numbers of its
+recordings.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ class ResidentEvents:
             row, column = y * height // frames.sensor[1], x * width // frames.sensor[0]
             channel = 0 if frames.merge_polarities else p
             cells.append(((channel * height + row) * width + column).astype(np.int32))
-            times.append((t - t[0]).astype(np.int32))
+            times.append(t - t[0])
         self.cells = torch.from_numpy(np.concatenate(cells)).to(device)
-        self.times = torch.from_numpy(np.concatenate(times)).to(device)
+        longest = max((int(time[-1]) for time in times), default=0)
+        clock = np.int32 if longest < 2**31 else np.int64
+        self.times = torch.from_numpy(np.concatenate(times).astype(clock)).to(device)
         starts = [0, *accumulate(len(events) for events in recordings)]
         self.starts = torch.tensor(starts, device=device)
         self.longest = max(map(len, recordings))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from torch.utils.data import TensorDataset
 
 from snntorch_brp.data.cifar import CIFAR10_CLASSES, load_cifar10
 from snntorch_brp.data.events import (
@@ -20,6 +21,7 @@ from snntorch_brp.data.events import (
     load_frames,
 )
 from snntorch_brp.data.filterbank import FilterBank
+from snntorch_brp.data.images import FASHION_CLASSES, load_digits, load_mnist
 from snntorch_brp.data.pictures import animation, filter_bank_and_spikes, frames_over_time, image_and_spikes
 from snntorch_brp.data.recordings import use
 from snntorch_brp.data.speech import SpeechSpikes, find_fsdd, find_tidigits
@@ -27,23 +29,47 @@ from snntorch_brp.encoding import rate_encode
 
 Item = TypeVar("Item")
 
+IMAGES: dict[str, Callable[[Path], TensorDataset]] = {
+    "digits": lambda root: load_digits(train=False),
+    "mnist": lambda root: load_mnist(root, train=False),
+    "fashion-mnist": lambda root: load_mnist(root, train=False, name="fashion-mnist"),
+    "cifar10": lambda root: load_cifar10(root, train=False),
+}
+"""The test images of each task of images."""
 
-def draw_sample(task: str, root: Path, index: int, *, steps: int, out: Path) -> list[Path]:
+DIGITS = tuple(f"digit {digit}" for digit in range(10))
+NAMES = {"cifar10": CIFAR10_CLASSES, "fashion-mnist": FASHION_CLASSES}
+
+
+def draw_sample(
+    task: str, root: Path | None, index: int, *, steps: int, out: Path, overwrite: bool = False
+) -> list[Path]:
     """Draw one sample of a data set and write the pictures.
 
     Args:
-        task: "dvsgesture", "nmnist", "tidigits", "fsdd" or "cifar10".
-        root: Folder of the data set.
+        task: One of the tasks' names.
+        root: Folder of the data set; digits needs none.
         index: Which of the samples, in the order of their files.
         steps: Time steps T.
-        out: Folder to write to.
+        out: Folder to write to, made where it is not there.
+        overwrite: Whether pictures that are there already may be replaced.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: If there is no such sample or task.
+        ValueError: If there is no such sample or task, or fewer than one step.
+        FileExistsError: If a picture is there already and must not be replaced.
     """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; expected at least 1")
+    there = sorted(path.name for path in out.glob(f"{task}-{index}[-.]*"))
+    if there and not overwrite:
+        raise FileExistsError(f"{out} holds {', '.join(there)} already: name another folder, or add --overwrite")
+    if root is None:
+        if task != "digits":
+            raise ValueError(f"{task} needs the folder of its data")
+        root = Path()
     if task in ("dvsgesture", "nmnist"):
         return _draw_events(task, root, index, steps, out)
     if task in ("tidigits", "fsdd"):
@@ -56,11 +82,11 @@ def draw_sample(task: str, root: Path, index: int, *, steps: int, out: Path) -> 
             figure = filter_bank_and_spikes(energies, spikes, title=title)
             paths.append(_save(figure, out / f"{task}-{index}-{layout}.png"))
         return paths
-    if task == "cifar10":
-        images, labels = load_cifar10(root, train=False).tensors
+    if task in IMAGES:
+        images, labels = IMAGES[task](root).tensors
         place = _pick(range(len(images)), index)
         spikes = rate_encode(images[place], steps)
-        title = f"{task}: test image {index}, {CIFAR10_CLASSES[int(labels[place])]}"
+        title = f"{task}: test image {index}, {NAMES.get(task, DIGITS)[int(labels[place])]}"
         return [_save(image_and_spikes(images[place], spikes, title=title), out / f"{task}-{index}.png")]
     raise ValueError(f"there is nothing to draw for {task!r}")
 
@@ -80,6 +106,7 @@ def _draw_events(task: str, root: Path, index: int, steps: int, out: Path) -> li
         paths.append(_save(frames_over_time(spikes, title=f"{title} ({what})"), out / f"{task}-{index}-{what}.png"))
     paths.append(out / f"{task}-{index}.gif")
     moving = animation(spikes, title=title)
+    out.mkdir(parents=True, exist_ok=True)
     moving.save(paths[-1], writer="pillow")
     plt.close(moving._fig)
     return paths
@@ -92,6 +119,7 @@ def _pick(items: Sequence[Item], index: int) -> Item:
 
 
 def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
     return path
