@@ -33,7 +33,7 @@ TASKS: dict[str, Task] = {
         input_shape=(1, 8, 8),
         num_classes=10,
         # the last four chosen on a fifth of the training part, held out
-        network="64-1000-10",
+        network="64-2000-10",
         steps=20,
         epochs=40,
         lr=1e-3,
