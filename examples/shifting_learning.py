@@ -10,9 +10,6 @@
 # see, its input's and its neuron's, and one signal that it is sent, the error δ of its neuron: Δw_i ∝ δ (z_i - z_out).
 
 # %%
-import sys
-from pathlib import Path
-
 import torch
 
 from snntorch_brp.shifting import ShiftingNetwork, accuracy, encode, fit, tasks
@@ -52,8 +49,8 @@ for epoch, share in enumerate(fit(net, spikes, labels, tasks.XOR.schedule, gener
 
 # %%
 figure = spike_times(net, spikes[1:2], title="exclusive or of 0 and 1")
-if len(sys.argv) > 1:
-    figure.savefig(Path(sys.argv[1]))
+figure.savefig("shifting_learning.png")
+print("figure: shifting_learning.png")
 
 # %% [markdown]
 # The error of the hidden neurons came back through the forward weights, `feedback="symmetric"`, as the authors have

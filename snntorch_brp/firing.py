@@ -21,8 +21,7 @@ def firing_fault(rate: Tensor) -> str | None:
     """Whether a layer fires too little or too much to learn and to be learned from.
 
     A layer is silent where at most one rate in 1,000 is above 0, and saturated where more than a quarter of them are
-    above 0.9. On MNIST the hidden layer of a trained 784-1000-10 network has 1 to 7 % of them above 0.9; one whose
-    first step of Adam was too large, 30 to 40 %.
+    above 0.9.
 
     Args:
         rate: Mean spike rates ``[B, *]`` of several samples over a window of at least some ten steps. Over a few steps

@@ -72,6 +72,8 @@ def _inexpressible(layer: nn.Module) -> str | None:
             return f"snnTorch exports zero potentials, and this has v_rest={layer.v_rest}, v_reset={layer.v_reset}"
     elif type(layer) is not snn.Leaky or layer.reset_mechanism != "zero":
         return "only RefractoryLeaky and snn.Leaky(reset_mechanism='zero') equal its LIF node"
+    if bool((layer.graded_spikes_factor != 1).any()):  # type: ignore[union-attr]
+        return "its LIF node's spikes are 1, and these are graded: fold the factor into the weights behind them"
     if not layer.init_hidden:
         return "it must keep its own state: use init_hidden=True"
     return None

@@ -16,10 +16,10 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Parameters for any of torch's optimizers, in two groups: hidden layers, and the output.
 
-    The output learns from the loss and stops when it is small. A hidden layer is sent its label again and again, and
-    Adam moves each weight by about the learning rate at every step, however small the gradient: at 1e-2 its first step
-    is 0.4 of the norm of 784 inputs' weights, and a layer that has left the range in which its neurons' surrogate
-    passes a gradient never comes back.
+    The output learns from the loss and stops when it is small. A hidden layer under BRP is sent its label again and
+    again, and Adam moves each weight by about the learning rate at every step, however small the gradient. Its first
+    step is up to ``lr √(3 fan_in)`` of the norm of weights that torch has drawn: half of it at 1e-2 and 784 inputs.
+    Neurons that such a step has silenced, or made to fire at every step, hardly learn any more.
 
     Args:
         net: The network.

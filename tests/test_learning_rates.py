@@ -111,6 +111,17 @@ def test_optimizers_step_each_group_at_its_rate() -> None:
     assert moved == pytest.approx([1e-4, 1e-2], rel=1e-3)
 
 
+def test_the_first_step_of_adam_beside_the_weights() -> None:
+    """lr √(3 fan_in) of their norm, as the docstring says: torch draws them from U(±1/√fan_in)."""
+    torch.manual_seed(0)
+    fc = nn.Linear(784, 100)
+    before = fc.weight.detach().clone()
+    fc.weight.grad = torch.randn(100, 784, generator=torch.Generator().manual_seed(1))
+    torch.optim.Adam([fc.weight], lr=1e-2).step()
+    share = ((fc.weight.detach() - before).norm() / before.norm()).item()
+    assert share == pytest.approx(1e-2 * (3 * 784) ** 0.5, rel=0.01)  # 78,400 draws: the norm is known to 0.2 %
+
+
 # -- firing ---------------------------------------------------------------------------------------------------------
 
 

@@ -32,11 +32,11 @@ TASKS: dict[str, Task] = {
         load=_digits,
         input_shape=(1, 8, 8),
         num_classes=10,
-        network="Conv3x3x28-S2-FC300-FC10",
+        # the last four chosen on a fifth of the training part, held out
+        network="64-2000-10",
         steps=20,
-        epochs=15,
-        lr=5e-4,
-        batch_size=20,
+        epochs=40,
+        lr=1e-3,
         needs_data=False,
     ),
     "mnist": Task(
