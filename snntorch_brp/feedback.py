@@ -41,7 +41,7 @@ def draw_feedback(
     if num_classes < 1 or neurons < 1:
         raise ValueError(f"feedback needs classes and neurons, got num_classes={num_classes}, shape={tuple(shape)}")
     bound = math.sqrt(6 / neurons)
-    matrix = torch.empty(num_classes, *shape).uniform_(-bound, bound, generator=generator)
+    matrix = torch.empty(num_classes, *shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
     return matrix.to(device=device, dtype=dtype)
 
 
