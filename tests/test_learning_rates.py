@@ -132,8 +132,8 @@ def test_the_first_step_of_adam_beside_the_weights() -> None:
         (torch.ones(4, 10), "saturated"),
         (torch.full((4, 2, 3, 3), 0.2), None),
         (torch.eye(40), None),  # one neuron for each sample: sparse, and well
-        (torch.cat([torch.full((4, 70), 0.1), torch.full((4, 30), 0.95)], 1), "saturated"),
-        (torch.cat([torch.full((4, 80), 0.1), torch.full((4, 20), 0.95)], 1), None),
+        (torch.cat([torch.full((4, 40), 0.1), torch.full((4, 60), 0.95)], 1), "saturated"),
+        (torch.cat([torch.full((4, 60), 0.1), torch.full((4, 40), 0.95)], 1), None),
         (torch.cat([torch.zeros(1, 1999), torch.ones(1, 1)], 1), "silent"),
         (torch.zeros(0, 4), None),
         (torch.full((4, 10), 0.95, dtype=torch.bfloat16), "saturated"),
@@ -148,7 +148,7 @@ def test_messages_name_the_layer_and_the_cure() -> None:
     assert silent.startswith("layer 'lif1' is silent: ")
     assert "calibrate(net, x)" in silent
     assert saturated.startswith("layer 'lif1' is saturated: ")
-    assert all("parameter_groups(net, lr=1e-2, hidden_lr=1e-3)" in message for message in (silent, saturated))
+    assert all("parameter_groups(net, lr=1e-3, hidden_lr=1e-4)" in message for message in (silent, saturated))
 
 
 def test_the_advice_keeps_a_layer_from_saturating() -> None:

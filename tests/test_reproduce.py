@@ -219,13 +219,14 @@ def test_full_is_the_paper() -> None:
     assert full.long_epochs["mnist"] == full.long_epochs["cifar10"] == 400
     assert all(full.long_epochs[task] > 400 for task in ("tidigits", "fsdd", "dvsgesture", "nmnist"))
     assert full.train is full.test is None
-    assert not any((full.networks, full.steps, full.batch_sizes, full.task_epochs, full.task_seeds))
+    assert full.networks == settings.DIGITS  # the paper's, which has no digits of 8x8 pixels
+    assert not any((full.steps, full.batch_sizes, full.task_epochs, full.task_seeds))
 
 
 def test_cpu_is_all_the_data_on_the_networks_of_the_tasks() -> None:
     cpu = settings.BUDGETS["cpu"]
     assert cpu.train is cpu.test is None
-    assert not cpu.networks
+    assert cpu.networks == settings.DIGITS  # the paper's, where the task's own is another
 
 
 def test_a_budget_gives_some_tasks_epochs_and_seeds_of_their_own(tmp_path: Path) -> None:
