@@ -27,8 +27,10 @@ from snntorch_brp.propagation import (
 )
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
+from snntorch_brp.trained import load
 from snntorch_brp.trainer import BRPTrainer
 from snntorch_brp.unroll import observe, unroll
+from snntorch_brp.version import __version__
 
 __all__ = [
     "BRP",
@@ -56,10 +58,12 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "__version__",
     "attach",
     "boxcar",
     "calibrate",
     "label_spikes",
+    "load",
     "observe",
     "patch_filters",
     "rate_encode",

@@ -29,7 +29,7 @@ def learning_curve(rows: Sequence[Mapping[str, float]], *, title: str = "") -> F
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for ax, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for key, label in ((quantity, "training"), (f"validation_{quantity}", "test")):
+        for key, label in ((quantity, "training"), (f"validation_{quantity}", "validation")):
             if key in rows[0]:
                 ax.plot(epochs, [row[key] for row in rows], marker="o", markersize=3, label=label)
         ax.set(xlabel="epoch", ylabel=quantity)
@@ -115,8 +115,16 @@ def membrane_traces(
         titles=[f"neuron {i}" for i in chosen.tolist()],
     )
     for ax in figure.axes:
+        ax.set_axis_on()
         ax.axhline(threshold, color="gray", linestyle="--", linewidth=0.8)
-    figure.suptitle(f"{title}\nmembrane potential, raised by 2 where the neuron fires; dashed: threshold", fontsize=10)
+        ax.set(xlabel="time step", ylabel="membrane")
+        ax.label_outer()
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(
+        f"{title}\nmembrane potential, raised by 2 where the neuron fires; dashed: threshold {threshold:g}, no unit",
+        fontsize=10,
+    )
+    figure.tight_layout()
     return figure
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from snntorch_brp.cli import data, reproduce, shift, train
+from snntorch_brp.version import __version__
 
 COMMANDS: tuple[ModuleType, ...] = (train, data, shift, reproduce)
 
@@ -22,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="snntorch-brp", description="Train spiking networks without backpropagation between layers."
     )
+    parser.add_argument("--version", action="version", version=f"snntorch-brp {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         print(f"snntorch-brp: error: {error}", file=sys.stderr)
-        return 2
+        return 1
     except KeyboardInterrupt as stopped:
         print(f"snntorch-brp: {stopped}" if str(stopped) else "interrupted", file=sys.stderr)
         return 130

@@ -40,13 +40,24 @@ class Choices:
 
     def part(self, recordings: Sequence[Recording], samples: Tensor) -> Sets:
         """Part the samples, each set in a random order, so that its first so many are of all classes."""
-        seed = int(self.split_seed)
+        if self.speaker is not None and self.split != "speaker":
+            raise ValueError(f"--speaker {self.speaker} holds back one speaker: it goes with --split speaker")
+        try:
+            seed = int(self.split_seed)
+        except ValueError:
+            raise ValueError(f"--split-seed must be a whole number, got {self.split_seed!r}") from None
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"--split-seed must lie in 0..2^63-1, got {seed}")
         train, test, description = split(recordings, self.split, speaker=self.speaker, seed=seed)
         labels = torch.tensor([recording.label for recording in recordings])
         draw = torch.Generator().manual_seed(seed)
         orders = [torch.tensor(part)[torch.randperm(len(part), generator=draw)] for part in (train, test)]
         train_set, test_set = (TensorDataset(samples[order], labels[order]) for order in orders)
-        return Sets(train_set, test_set, description)
+        if self.split != "speaker":
+            return Sets(train_set, test_set, description)
+        names = sorted({recording.speaker for recording in recordings})
+        numbers = torch.tensor([names.index(recording.speaker) for recording in recordings])
+        return Sets(train_set, test_set, description, groups=numbers[orders[0]])
 
 
 def options(*, split: SplitBy) -> Mapping[str, Option]:

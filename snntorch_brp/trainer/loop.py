@@ -48,7 +48,7 @@ class EpochLoop:
                     break
                 now.seconds = time.perf_counter() - start
                 loss, accuracy = now.loss / now.count, now.correct / now.count
-                bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.1%}", refresh=False)
+                bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}", refresh=False)
                 bar.update()
                 for callback in self.callbacks:
                     callback.on_step_end(self.trainer, result)
@@ -74,20 +74,29 @@ class EpochLoop:
             raise kind(f"{where}: {error}") from error
 
 
+_BAR = "{desc}: {n_fmt}/{total_fmt} |{bar:10}| {elapsed}<{remaining}{postfix}"  # leaves 40 of 80 columns to results
+
+
 def bar_of(title: str, total: int | None, hidden: bool | None, *, done: int = 0) -> tqdm:
     """A progress bar that goes away when it is full; ``hidden`` None hides it unless there is a terminal."""
-    return tqdm(desc=title, total=total, initial=done, disable=hidden, leave=False)
+    return tqdm(desc=title, total=total, initial=done, disable=hidden, leave=False, bar_format=_format(total))
 
 
 def epochs_bar(progress: Progress, epochs: int, hidden: bool | None) -> tqdm:
     """The bar of all epochs, which stays."""
-    return tqdm(desc="epochs", total=epochs, initial=progress.epoch - 1, disable=hidden)
+    return tqdm(desc="epochs", total=epochs, initial=progress.epoch - 1, disable=hidden, bar_format=_BAR)
 
 
 def show(bar: tqdm, result: EpochResult) -> None:
-    """Show an epoch's results on the bar of all epochs."""
-    bar.set_postfix({key: f"{value:.4g}" for key, value in result.row().items() if key != "epoch"})
+    """Show an epoch's accuracies on the bar of all epochs."""
+    found = {} if result.validation is None else {"validation": result.validation.accuracy}
+    shares = {**found, "training": result.accuracy}
+    bar.set_postfix_str(", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
     bar.update()
+
+
+def _format(total: int | None) -> str | None:
+    return None if total is None else _BAR  # without a total there is nothing to fill
 
 
 def length(loader: object) -> int | None:

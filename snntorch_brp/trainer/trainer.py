@@ -19,11 +19,19 @@ from snntorch_brp.feedback import Feedback
 from snntorch_brp.interrupt import Interrupt, interruptible
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
-from snntorch_brp.randomness import order_state, put_back_on_error, random_state, resume_order
+from snntorch_brp.randomness import (
+    check_order,
+    check_random_state,
+    order_state,
+    put_back_on_error,
+    random_state,
+    resume_order,
+)
 from snntorch_brp.results import EpochResult, Evaluation, Progress, StepResult
 from snntorch_brp.trainer.batch import check_dtype, checked, on_device
 from snntorch_brp.trainer.executor import Engine, Executor, Loss, Precision, rate_mse
 from snntorch_brp.trainer.guard import check_gradients, check_weights
+from snntorch_brp.trainer.loading import unchanged_on_error
 from snntorch_brp.trainer.loop import EpochLoop, bar_of, epochs_bar, length, show
 
 logger = logging.getLogger(__name__)
@@ -303,17 +311,22 @@ class BRPTrainer:
             state: What :meth:`state_dict` of a trainer like this one gave.
 
         Raises:
-            ValueError: If it is of another network, optimizer or schedule.
+            ValueError: If it is of another network, optimizer or schedule, or is damaged; nothing has changed then.
         """
         try:
-            self.net.load_state_dict(state["network"])
-            self.attached.feedback.load_state_dict(state["feedback"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.scheduler is not None:
-                self.scheduler.load_state_dict(state["scheduler"])
-        except (RuntimeError, KeyError, TypeError) as error:
-            raise ValueError(f"the saved state does not fit this trainer: {error}") from error
-        self.progress = Progress.from_state(state["progress"])
+            progress = Progress.from_state(state["progress"])
+            check_order(state["order"])
+            with unchanged_on_error(self):
+                self.net.load_state_dict(state["network"])
+                self.attached.feedback.load_state_dict(state["feedback"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                if self.scheduler is not None:
+                    self.scheduler.load_state_dict(state["scheduler"])
+                check_weights(self.net)
+                check_random_state(state["random"], *self._random_sources)
+        except Exception as error:  # damage takes any form
+            raise ValueError(f"the saved state does not fit this trainer: {type(error).__name__}, {error}") from error
+        self.progress = progress
         self._restored = state
 
     def evaluate(self, loader: Batches, *, seed: int = 0) -> Evaluation:
@@ -332,7 +345,7 @@ class BRPTrainer:
         K = self.num_classes
         sums = torch.zeros(K * K + 1, dtype=torch.double, device=self.device)  # confusion, and the sum of losses
         distributed.same_everywhere(self._buffers())
-        with self.testing(seed), bar_of("test", length(loader), hidden) as bar:
+        with self.testing(seed), bar_of("validation", length(loader), hidden) as bar:
             batches = iter(loader)
             while True:
                 batch, share = self._shared(next(batches, None))
