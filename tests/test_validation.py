@@ -74,8 +74,13 @@ def test_nothing_is_held_back_at_zero_and_too_little_is_told() -> None:
     assert hold_back(whole, 0, seed=0) is whole
     with pytest.raises(ValueError, match="--validation 0"):
         hold_back(sets(3), 0.1, seed=0)
-    with pytest.raises(ValueError, match="speakers"):
-        hold_back(sets(groups=torch.zeros(100).long()), 0.1, seed=0)
+
+
+def test_one_speaker_alone_is_parted_by_class(caplog: pytest.LogCaptureFixture) -> None:
+    parted = hold_back(sets(groups=torch.zeros(100).long()), 0.2, seed=0)
+    assert parted.validation is not None
+    assert parted.validation.tensors[1].bincount().tolist() == [4] * 5  # type: ignore[attr-defined]
+    assert "same speaker" in caplog.text
 
 
 def test_the_test_set_is_read_once_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -10,12 +11,14 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from snntorch_brp.experiments.task import Sets
 
+logger = logging.getLogger(__name__)
+
 
 def hold_back(sets: Sets, share: float, *, seed: int) -> Sets:
     """Move a part of the training set into ``validation``.
 
     Samples are drawn so that each class gives its share, up to one sample; where the sets are parted by speaker, whole
-    speakers are drawn, so that validation is by strangers as the test is.
+    speakers are drawn, so that validation is by strangers as the test is; not where one speaker alone is left.
 
     Args:
         sets: What was loaded.
@@ -30,15 +33,15 @@ def hold_back(sets: Sets, share: float, *, seed: int) -> Sets:
     if share == 0:
         return sets
     generator = torch.Generator().manual_seed(seed)
-    if sets.groups is None:
-        held = _by_class(_labels(sets.train), share, generator)
-        of = "training samples"
-    else:
-        groups = sets.groups[: _size(sets.train)]  # the training set may have been cut
-        held = _by_group(groups, share, generator)
-        of = "speakers to train on"
+    groups = None if sets.groups is None else sets.groups[: _size(sets.train)]  # the training set may have been cut
+    if groups is not None and len(groups.unique()) < 2:
+        logger.warning("one speaker alone to train on: validation is by held-back samples of the same speaker")
+        groups = None
+    held = _by_class(_labels(sets.train), share, generator) if groups is None else _by_group(groups, share, generator)
     if not held.any() or held.all():
-        raise ValueError(f"there are too few {of} to hold back {share:g} of them for validation: use --validation 0")
+        raise ValueError(
+            f"there are too few training samples to hold back {share:g} of them for validation: use --validation 0"
+        )
     learn, validation = (torch.nonzero(part).flatten().tolist() for part in (~held, held))
     return sets._replace(train=_take(sets.train, learn), validation=_take(sets.train, validation), groups=None)
 

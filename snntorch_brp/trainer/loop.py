@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
@@ -13,7 +14,11 @@ from snntorch_brp import distributed
 from snntorch_brp.callbacks import Callback
 from snntorch_brp.interrupt import Interrupt
 from snntorch_brp.results import EpochResult, Progress
+from snntorch_brp.trainer.batch import next_batch
 from snntorch_brp.trainer.guard import FiringWatch, NotFinite
+from snntorch_brp.trainer.optimizing import Movement
+
+logger = logging.getLogger(__name__)
 
 
 class EpochLoop:
@@ -30,6 +35,7 @@ class EpochLoop:
         self.trainer, self.callbacks, self.interrupt, self.hidden = trainer, callbacks, interrupt, hidden
         self.now: Progress = trainer.progress
         self.watch = FiringWatch(trainer.executor)
+        self._stillness_told = False
 
     def run(self, batches: Iterator[Any], total: int | None) -> None:
         """Train on the batches that are left of the running epoch.
@@ -39,11 +45,12 @@ class EpochLoop:
             KeyboardInterrupt: If training was stopped by Ctrl-C or SIGTERM.
         """
         now, start = self.now, time.perf_counter() - self.now.seconds
+        movement = Movement(self.trainer.net) if now.batches == 0 else None
         self.watch.start()
         with bar_of(f"epoch {now.epoch}", total, self.hidden, done=now.batches) as bar:
             while True:
                 with self._saying_where(), self.watch.watching():
-                    result, stop = self.trainer.step_together(next(batches, None), self.interrupt)
+                    result, stop = self.trainer.step_together(next_batch(batches), self.interrupt)
                 if result is None:
                     break
                 now.seconds = time.perf_counter() - start
@@ -57,6 +64,13 @@ class EpochLoop:
         if not now.count:
             raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
         self.watch.report(now.epoch, self.trainer.device)
+        if movement is not None and not self._stillness_told and movement.none():
+            self._stillness_told = True
+            logger.warning(
+                "no weight has moved in epoch %d: is the learning rate 0, is every gradient 0, or is the optimizer one "
+                "of another network?",
+                now.epoch,
+            )
 
     def _interrupted(self) -> None:
         for callback in self.callbacks:
