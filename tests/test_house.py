@@ -54,7 +54,8 @@ FLOORS = {
     "experiments": 5,
     "trained": 6,
     "cli": 6,
-    "__main__": 7,
+    "start": 7,
+    "__main__": 8,
     "__init__": 7,
 }
 

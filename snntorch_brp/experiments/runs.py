@@ -21,6 +21,7 @@ from snntorch_brp.checkpoint import Checkpoints, read_checkpoint, write_checkpoi
 from snntorch_brp.data.loader import batches, head
 from snntorch_brp.encoding import DirectEncoder, RateEncoder
 from snntorch_brp.experiments.config import SCHEDULES, RunConfig, differences, resolve_device
+from snntorch_brp.experiments.demand import check_memory
 from snntorch_brp.experiments.folder import check_free, clear, locked
 from snntorch_brp.experiments.holdout import hold_back
 from snntorch_brp.experiments.rules import PROPAGATIONS, consolidation_named, propagation_named
@@ -328,6 +329,7 @@ def load_data(config: RunConfig) -> Sets:
 def build_trainer(config: RunConfig, device: torch.device | None = None) -> BRPTrainer:
     """The trainer of a run, its network freshly drawn from torch's generator; on ``config.device`` when None."""
     task = task_of(config)
+    check_memory(config, task)
     net = network(config.model, task.input_shape).to(device or config.device)
     encoder = task.encoder(config.steps, config.alpha)
     if config.encoder == "direct":
