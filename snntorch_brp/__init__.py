@@ -32,8 +32,10 @@ from snntorch_brp.propagation import (
 )
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
+from snntorch_brp.trained import load
 from snntorch_brp.trainer import BRPTrainer
 from snntorch_brp.unroll import observe, unroll
+from snntorch_brp.version import __version__
 
 __all__ = [
     "BRP",
@@ -61,6 +63,7 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "__version__",
     "attach",
     "boxcar",
     "calibrate",
@@ -68,6 +71,7 @@ __all__ = [
     "firing_fault",
     "firing_message",
     "label_spikes",
+    "load",
     "observe",
     "parameter_groups",
     "patch_filters",

@@ -11,7 +11,7 @@ import io
 import logging
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,12 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[s
         FileNotFoundError: If there is no such file.
         DamagedCheckpoint: If it is something else, was cut off or has changed.
     """
-    whole = memoryview(path.read_bytes())
+    try:
+        whole = memoryview(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path} cannot be read: {error.strerror}") from error
     if bytes(whole[: len(MAGIC)]) != MAGIC:
         raise DamagedCheckpoint(f"{path} is no checkpoint of this package, or its start is damaged")
     digest, content = bytes(whole[len(MAGIC) : len(MAGIC) + _DIGEST]), whole[len(MAGIC) + _DIGEST :]
@@ -63,7 +68,8 @@ def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[s
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception as error:
         raise DamagedCheckpoint(f"{path} holds something else than tensors and plain values: {error}") from error
-    assert isinstance(state, dict)
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path} holds a {type(state).__name__}, and not the names and values of a state")
     return state
 
 
@@ -83,6 +89,8 @@ class Checkpoints(Callback):
         every: Steps between two checkpoints; None for none within an epoch.
         keep: How many of the last ones to keep.
         about: Plain values to save along, such as the settings of the run.
+        check: Is given the ``about`` of a checkpoint before it is gone on with, and raises a ValueError if it is of
+            another run.
 
     Raises:
         ValueError: If ``every`` or ``keep`` is not positive.
@@ -94,12 +102,18 @@ class Checkpoints(Callback):
     """
 
     def __init__(
-        self, folder: Path, *, every: int | None = None, keep: int = 3, about: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        *,
+        every: int | None = None,
+        keep: int = 3,
+        about: Mapping[str, Any] | None = None,
+        check: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         if keep < 1 or (every is not None and every < 1):
             raise ValueError(f"keep and every must be at least 1, got keep={keep}, every={every}")
         self.folder, self.every, self.keep = folder, every, keep
-        self.about = dict(about or {})
+        self.about, self.check = dict(about or {}), check
 
     def resume(self, trainer: Any, *, device: torch.device | str = "cpu") -> Path | None:
         """Bring a trainer to the newest whole checkpoint.
@@ -112,12 +126,17 @@ class Checkpoints(Callback):
             The file, or None where there is none and the run starts anew.
 
         Raises:
-            ValueError: If the state does not fit the trainer, or all files are damaged.
+            ValueError: If the state does not fit the trainer, is of another run, or all files are damaged.
         """
         found = distributed.from_first(self._newest(device) if distributed.rank() == 0 else None)
         if found is None:
             return None
         path, state = found
+        if self.check is not None:
+            try:
+                self.check(state["about"])
+            except ValueError as error:
+                raise ValueError(f"{path} is of another run: {error}") from None
         trainer.load_state_dict(state["trainer"])
         if distributed.rank() == 0:
             _tell_versions(path, state["versions"])
@@ -129,8 +148,12 @@ class Checkpoints(Callback):
         damaged: list[str] = []
         for path in reversed(self.paths()):
             try:
-                return path, read_checkpoint(path, device=device)
-            except DamagedCheckpoint as error:
+                state = read_checkpoint(path, device=device)
+                for part in ("trainer", "about", "versions"):
+                    if not isinstance(state.get(part), dict):
+                        raise DamagedCheckpoint(f"{path} is no checkpoint of a trainer: it holds no {part!r}")
+                return path, state
+            except (DamagedCheckpoint, FileNotFoundError) as error:  # a link to nowhere is found, and is not
                 logger.warning("%s; falling back to the one before", error)
                 damaged.append(path.name)
         if damaged:

@@ -8,8 +8,9 @@ number of them. Without a process group everything here is trivial.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -211,3 +212,28 @@ def from_first(value: Any) -> Any:
     if is_distributed():
         dist.broadcast_object_list(held, src=0)
     return held[0]
+
+
+def agree(values: Mapping[str, Any], what: str) -> None:
+    """See that all processes were given the same plain values.
+
+    Args:
+        values: By name; what JSON can hold.
+        what: What they are, for the message.
+
+    Raises:
+        ValueError: On every process, with the name and the values of the first that differs.
+    """
+    if not is_distributed():
+        return
+    everyone: list[Any] = [None] * world_size()
+    dist.all_gather_object(everyone, json.dumps(dict(values)))
+    all_values = [json.loads(text) for text in everyone]
+    for name in values:
+        found = [other.get(name) for other in all_values]
+        other = next((number for number, value in enumerate(found) if value != found[0]), None)
+        if other is not None:
+            raise ValueError(
+                f"the processes have different {what}: {name} is {found[0]!r} on rank 0 and {found[other]!r} on rank "
+                f"{other}; start all of them with the same command"
+            )

@@ -40,6 +40,26 @@ def set_random_state(state: Mapping[str, Any], *sources: object) -> None:
         generator.set_state(own)
 
 
+def check_random_state(state: Mapping[str, Any], *sources: object) -> None:
+    """Raise what :func:`set_random_state` would raise; random numbers go on as they were."""
+    before = random_state(*sources)
+    own = list(_generators(sources))
+    if len(state["generators"]) != len(own):
+        raise ValueError(f"it has {len(state['generators'])} generators of encoder and rule, and there are {len(own)}")
+    try:
+        set_random_state(state, *sources)
+    finally:
+        set_random_state(before, *sources)
+
+
+def check_order(state: Mapping[str, Any]) -> None:
+    """Raise an error if the state is not one that :func:`order_state` gives."""
+    if state["generator"] is not None:
+        torch.Generator().set_state(state["generator"])
+    if state["position"] is not None and not isinstance(state["position"], dict):
+        raise TypeError(f"the position in the data is a {type(state['position']).__name__}, and no dictionary")
+
+
 @contextmanager
 def put_back_on_error(*sources: object) -> Iterator[None]:
     """If the block raises, random numbers go on as if it had not run."""

@@ -116,8 +116,19 @@ class Progress:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Progress:
-        """The inverse of :meth:`state_dict`."""
-        return cls(**{**state, "results": [_epoch_result(result) for result in state["results"]]})
+        """The inverse of :meth:`state_dict`.
+
+        Raises:
+            ValueError: If it is not one of this version, or its numbers cannot be.
+        """
+        progress = cls(**{**state, "results": [_epoch_result(result) for result in state["results"]]})
+        for name in ("epoch", "batches", "step", "correct", "count"):
+            value = getattr(progress, name)
+            if not isinstance(value, int) or value < (name == "epoch"):
+                raise ValueError(f"progress: {name!r} cannot be {value!r}")
+        if len(progress.results) != progress.epoch - 1:
+            raise ValueError(f"progress: {len(progress.results)} results do not fit epoch {progress.epoch}")
+        return progress
 
 
 def _plain(record: Any) -> dict[str, Any]:

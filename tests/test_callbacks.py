@@ -74,7 +74,8 @@ def test_figures_are_refreshed_but_not_too_often(tmp_path: Path) -> None:
 
     data = head(load_digits(train=True), 20)
     trainer = BRPTrainer(mlp([64, 10, 10]), num_classes=10, encoder=RateEncoder(3))
-    trainer.fit(batches(data, 10), epochs=6, callbacks=[Counted(tmp_path, data, title="", seed=0)], progress=False)
+    figures = Counted(tmp_path, data, kind="training", title="", seed=0)
+    trainer.fit(batches(data, 10), epochs=6, callbacks=[figures], progress=False)
     assert drawn[0] == 1  # at once
     assert drawn[-1] == 6  # and how it ended
     assert len(drawn) < 6  # drawing takes longer than these epochs

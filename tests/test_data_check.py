@@ -102,9 +102,9 @@ def test_images_are_counted(tmp_path):
 
 def test_what_is_not_known_is_an_error(tmp_path, capsys):
     (tmp_path / "letters.txt").touch()
-    assert main(["data", "check", str(tmp_path)]) == 2
+    assert main(["data", "check", str(tmp_path)]) == 1
     assert "found: letters.txt" in capsys.readouterr().err
-    assert main(["data", "check", str(tmp_path / "nowhere")]) == 2
+    assert main(["data", "check", str(tmp_path / "nowhere")]) == 1
     assert "is not a folder" in capsys.readouterr().err
 
 
@@ -112,7 +112,7 @@ def test_a_recording_is_drawn(fsdd, tmp_path, capsys):
     out = tmp_path / "pictures"
     assert main(["data", "show", "fsdd", str(fsdd), "--index", "4", "--steps", "10", "--out", str(out)]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["fsdd-4-1d.png", "fsdd-4-2d.png"]
-    assert main(["data", "show", "fsdd", str(fsdd), "--index", "99", "--out", str(out)]) == 2
+    assert main(["data", "show", "fsdd", str(fsdd), "--index", "99", "--out", str(out)]) == 1
     assert "there is no sample 99: there are 30" in capsys.readouterr().err
 
 

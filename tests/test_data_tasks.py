@@ -128,7 +128,7 @@ def test_training_says_how_the_test_set_came_about(fsdd, tmp_path, capsys):
 def test_a_bad_recording_ends_the_run_or_is_skipped(fsdd, tmp_path, capsys, caplog):
     (fsdd / "recordings" / "3_ann_0.wav").write_bytes(b"RIFF")
     rest = ["--data", str(fsdd), "--cache", "off", "--model", "900-20-10", "--epochs", "1", "--steps", "4"]
-    assert main(["train", "fsdd", *rest, "--out", str(tmp_path / "a")]) == 2
+    assert main(["train", "fsdd", *rest, "--out", str(tmp_path / "a")]) == 1
     assert "3_ann_0.wav" in capsys.readouterr().err
     assert main(["train", "fsdd", *rest, "--out", str(tmp_path / "b"), "--on-bad", "skip"]) == 0
     assert "skipped 1 of 40" in caplog.text
@@ -154,7 +154,7 @@ def test_everything_printed_from_simulated_gestures_says_so(tmp_path, capsys):
     ],
 )
 def test_where_data_is_missing_its_owner_is_named(task, owner, tmp_path, capsys):
-    assert main(["train", task, "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    assert main(["train", task, "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert owner in error
     assert "DIR/" in error

@@ -100,7 +100,7 @@ def test_a_layer_that_never_or_always_fires_is_reported(
     assert [line for line in said if "'3'" in line] == [
         f"layer '3' {word} fired in epoch {epoch}: it learns nothing; try a "
         f"{'lower' if word == 'never' else 'higher'} threshold or other initial weights"
-        for epoch in (1, 2)
+        for epoch in (1,)  # once, and not every epoch
     ]
     assert not [line for line in said if "'1'" in line]
     assert all(not module._forward_hooks for module in net.modules())

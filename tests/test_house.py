@@ -28,6 +28,7 @@ FLOORS = {
     "window": 0,
     "firing": 0,
     "files": 0,
+    "version": 0,
     "randomness": 0,
     "interrupt": 0,
     "distributed": 0,
@@ -54,8 +55,10 @@ FLOORS = {
     "analysis": 4,
     "plots": 3,
     "experiments": 5,
+    "trained": 6,
     "cli": 6,
-    "__main__": 7,
+    "start": 7,
+    "__main__": 8,
     "__init__": 7,
 }
 
@@ -151,7 +154,7 @@ def test_examples_in_docstrings_run(name: str) -> None:
     assert runner.failures == 0, "".join(said)
 
 
-@pytest.mark.parametrize("name", snntorch_brp.__all__)
+@pytest.mark.parametrize("name", [name for name in snntorch_brp.__all__ if name != "__version__"])
 def test_every_public_name_shows_how_it_is_used(name: str) -> None:
     made_by_another = {"Attached", "Propagation", "Consolidation"}  # abstract, or made by a function that has one
     assert ">>>" in getattr(snntorch_brp, name).__doc__ or name in made_by_another

@@ -282,5 +282,5 @@ def test_correlation() -> None:
 def test_failure_is_one_clear_line(
     argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["reproduce", "fig6", *argv, "--out", str(tmp_path)]) == 2
+    assert main(["reproduce", "fig6", *argv, "--out", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err

@@ -208,7 +208,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_command_line_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["shift", "mnist", "--data", str(tmp_path / "none")]) == 2
+    assert main(["shift", "mnist", "--data", str(tmp_path / "none")]) == 1
     assert "is not a folder" in capsys.readouterr().err
     for option in ("--epochs", "--seeds"):
         with pytest.raises(SystemExit, match="2"):

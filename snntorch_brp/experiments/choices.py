@@ -40,13 +40,32 @@ class Choices:
 
     def part(self, recordings: Sequence[Recording], samples: Tensor) -> Sets:
         """Part the samples, each set in a random order, so that its first so many are of all classes."""
-        seed = int(self.split_seed)
+        if self.speaker is not None and self.split != "speaker":
+            raise ValueError(f"--speaker {self.speaker} holds back one speaker: it goes with --split speaker")
+        try:
+            seed = int(self.split_seed)
+        except ValueError:
+            raise ValueError(f"--split-seed must be a whole number, got {self.split_seed!r}") from None
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"--split-seed must lie in 0..2^63-1, got {seed}")
         train, test, description = split(recordings, self.split, speaker=self.speaker, seed=seed)
         labels = torch.tensor([recording.label for recording in recordings])
         draw = torch.Generator().manual_seed(seed)
         orders = [torch.tensor(part)[torch.randperm(len(part), generator=draw)] for part in (train, test)]
         train_set, test_set = (TensorDataset(samples[order], labels[order]) for order in orders)
-        return Sets(train_set, test_set, description)
+        if self.split != "speaker":
+            return Sets(train_set, test_set, description)
+        names = sorted({recording.speaker for recording in recordings})
+        numbers = torch.tensor([names.index(recording.speaker) for recording in recordings])
+        return Sets(train_set, test_set, description, groups=numbers[orders[0]])
+
+
+def _usual_cache() -> str:
+    """The cache's folder; "off" for a user without a home, as in a container."""
+    try:
+        return str(Cache.default().folder)
+    except RuntimeError:
+        return "off"
 
 
 def options(*, split: SplitBy) -> Mapping[str, Option]:
@@ -57,5 +76,5 @@ def options(*, split: SplitBy) -> Mapping[str, Option]:
         "speaker": Option(None, (), "who is held back by --split speaker (default: 30 %% of them, drawn)"),
         "split_seed": Option("0", (), "seed of the draw of the split"),
         "on_bad": Option("error", ("error", "skip"), "what to do with a damaged recording"),
-        "cache": Option(str(Cache.default().folder), (), "folder of decoded recordings, or off"),
+        "cache": Option(_usual_cache(), (), "folder of decoded recordings, or off"),
     }

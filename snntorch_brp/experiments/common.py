@@ -8,7 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def accuracies(self) -> list[float]:
-        """Test accuracy after each epoch, percent."""
+        """Test accuracy after each epoch, percent: what a Lab evaluates on after each epoch is the test set."""
         return [100 * row["validation_accuracy"] for row in self.epochs]
 
 
@@ -159,6 +159,7 @@ class Lab:
             limit_test=budget.test,
             options=options,
             weights="calibrated" if key in budget.calibrated else usual_weights(rule),
+            validation=0.0,  # nothing is chosen here: as in the paper, all training data, and curves on the test set
         )
 
     def train(
@@ -185,7 +186,7 @@ class Lab:
         measurement = None if probe is None else probe()
         path = self.out / "runs" / f"{_name(config, measurement)}.json"
         if path.is_file():
-            return Run(**json.loads(path.read_text()))
+            return _stored(path)
         start = time.perf_counter()
         run = self._train(config, setting, measurement, kept=path.with_suffix(".checkpoints"))
         write_whole(path, (json.dumps(asdict(run), indent=1) + "\n").encode())
@@ -204,7 +205,12 @@ class Lab:
             probe.start(trainer, sets)
             callbacks.append(probe)
         if self.budget.checkpoints:
-            checkpoints = Checkpoints(kept, keep=2, about=asdict(config))
+            checkpoints = Checkpoints(
+                kept,
+                keep=2,
+                about=asdict(config),
+                check=lambda about: config.check_same(RunConfig.of(about)),
+            )
             if checkpoints.resume(trainer, device=config.device) is not None and probe is not None:
                 stored = json.loads((kept / "probe.json").read_text())
                 probe.rows = [row for row in stored if row["epoch"] < trainer.progress.epoch]
@@ -249,6 +255,32 @@ class _Findings(Callback):
     def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / "probe.json", json.dumps(self.probe.rows).encode())
+
+
+def _stored(path: Path) -> Run:
+    """A finished training, read and checked."""
+    cure = "remove the file, and the training is done anew"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): {cure}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no stored training: {cure}")
+    for entry in fields(Run):
+        if entry.name not in values and entry.name != "found":
+            raise ValueError(f"{path} has no {entry.name!r}: {cure}")
+        kinds = {"config": dict, "train": int, "test": int, "epochs": list, "found": list | None}
+        if not isinstance(values.get(entry.name), kinds.get(entry.name, str)):
+            raise ValueError(f"{path}: {entry.name!r} cannot be {values[entry.name]!r}: {cure}")
+    unknown = sorted(set(values) - {entry.name for entry in fields(Run)})
+    if unknown:
+        raise ValueError(f"{path} has an unknown {unknown[0]!r}: {cure}")
+    for row in values["epochs"]:
+        if not isinstance(row, dict) or not isinstance(row.get("validation_accuracy"), int | float):
+            raise ValueError(f"{path}: 'epochs' has a row without a validation_accuracy: {cure}")
+    if not values["epochs"]:
+        raise ValueError(f"{path}: 'epochs' is empty: {cure}")
+    return Run(**values)
 
 
 def machine(device: str) -> str:

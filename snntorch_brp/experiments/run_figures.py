@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
 from snntorch_brp import plots
 from snntorch_brp.callbacks import Callback
 from snntorch_brp.data.loader import batches
+from snntorch_brp.files import write_whole
 from snntorch_brp.results import EpochResult
 from snntorch_brp.trainer import BRPTrainer
 from snntorch_brp.unroll import observe, unroll
@@ -25,14 +28,15 @@ class RunFigures(Callback):
 
     Args:
         folder: Where to put them, as PNG.
-        test: Test set; its first sample is shown.
+        samples: A data set; its first sample is shown.
+        kind: What it is, for the titles: "validation" or "training".
         title: What the run is.
         seed: Of the encoding and of the choice of neurons.
     """
 
-    def __init__(self, folder: Path, test: Dataset, *, title: str, seed: int) -> None:
-        self.folder, self.title, self.seed = folder, title, seed
-        self._sample = next(iter(batches(test, 1)))
+    def __init__(self, folder: Path, samples: Dataset, *, kind: str, title: str, seed: int) -> None:
+        self.folder, self.kind, self.title, self.seed = folder, kind, title, seed
+        self._sample = next(iter(batches(samples, 1)))
         self._epoch = 0  # the last one drawn
         self._rest_until = 0.0
 
@@ -50,7 +54,7 @@ class RunFigures(Callback):
         """Draw all figures now."""
         start, results = time.perf_counter(), trainer.progress.results
         x, labels = self._sample
-        sample = f"{self.title}: test sample 0, class {int(labels[0])}"
+        sample = f"{self.title}: {self.kind} sample 0, class {int(labels[0])}"
         with trainer.testing(self.seed):
             assert trainer.encoder is not None
             spikes = trainer.encoder(x.to(trainer.device))
@@ -67,10 +71,19 @@ class RunFigures(Callback):
             ),
         }
         if results[-1].validation is not None:
-            figures["confusion"] = plots.confusion_matrix(results[-1].validation.confusion, title=self.title)
+            figures["confusion"] = plots.confusion_matrix(
+                results[-1].validation.confusion, title=f"{self.title}: {self.kind}, epoch {results[-1].epoch}"
+            )
         for name, figure in figures.items():
-            figure.savefig(self.folder / f"{name}.png", dpi=120)
-            plt.close(figure)
+            save_figure(figure, self.folder / f"{name}.png")
         self._epoch = results[-1].epoch
         now = time.perf_counter()
         self._rest_until = now + (now - start) / SHARE
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, format="png")
+    plt.close(figure)
+    write_whole(path, buffer.getvalue())

@@ -21,12 +21,16 @@ class Sets(NamedTuple):
         test: The test set.
         split: How the two were parted, to be told beside every accuracy.
         encoder: Takes the place of the task's, where the data brings its own.
+        validation: Held back from the training set, where something is.
+        groups: Number of the speaker of each training sample, where the split is by speaker.
     """
 
     train: Dataset
     test: Dataset
     split: str
     encoder: Callable[[Tensor], Tensor] | None = None
+    validation: Dataset | None = None
+    groups: Tensor | None = None
 
     @property
     def note(self) -> str:

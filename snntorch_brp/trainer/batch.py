@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from snntorch_brp.distributed import world_size
 from snntorch_brp.encoding import check_labels
+
+_ODD = (torch.uint16, torch.uint32, torch.uint64)  # few operations know them
+
+
+def pair(batch: Any) -> tuple[Any, Any]:
+    """Samples and labels of what a loader yields.
+
+    Raises:
+        ValueError: If it is no pair.
+    """
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        return batch[0], batch[1]
+    got = f"{len(batch)} things" if isinstance(batch, list | tuple) else type(batch).__name__
+    raise ValueError(
+        f"the loader must yield pairs (x, labels), got {got}: wrap it, as in ((b[0], b[1]) for b in loader)"
+    )
+
+
+def next_batch(batches: Iterator[Any]) -> Any:
+    """The next batch; None at the end, and where this process has no part of a batch.
+
+    Raises:
+        ValueError: If a loader yields None in a job of one process, where it would end the epoch.
+    """
+    end = object()
+    batch = next(batches, end)
+    if batch is None and world_size() == 1:
+        raise ValueError("the loader yielded None for a batch: leave a bad one out, in the data set or the sampler")
+    return None if batch is end else batch
 
 
 def checked(
@@ -25,6 +58,8 @@ def checked(
     """
     if isinstance(labels, Tensor) and (labels.is_meta or labels.layout is not torch.strided):
         raise ValueError(f"labels must be a dense tensor with values, got layout {labels.layout} on {labels.device}")
+    if isinstance(labels, Tensor) and labels.dtype in _ODD:
+        labels = labels.long()
     check_labels(labels, num_classes)
     x = on_device(x, device)
     B, at = len(labels), 1 if encoded else 0

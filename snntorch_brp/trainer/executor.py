@@ -86,7 +86,7 @@ class Executor:
                 self.net,
                 handle.propagation,
                 num_classes=self.num_classes,
-                loss_fn=self.loss,
+                loss_fn=self._scalar,
                 consolidation=handle.consolidation,
                 feedback=handle.feedback,
                 reduction=handle.reduction,
@@ -101,6 +101,16 @@ class Executor:
             return None
         return fused
 
+    def _scalar(self, spikes: Tensor, labels: Tensor) -> Tensor:
+        """The loss, seen to be one that can be learned from."""
+        loss: object = self.loss(spikes, labels)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
+        if not loss.requires_grad:
+            raise ValueError("loss does not depend on the network: compute it from the spikes that it is given")
+        return loss
+
     def learn(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill the gradients from a batch of spikes; gives the loss and the output rate y ``[B, K]``."""
         if self.fused is not None:
@@ -111,7 +121,7 @@ class Executor:
                     raise
         with self.attached as brp:
             spikes = self._spikes(x)
-            loss = self.loss(spikes, labels)
+            loss = self._scalar(spikes, labels)
             brp.backward(loss, labels)
         return loss.detach(), spikes.detach().mean(0)
 

@@ -58,6 +58,7 @@ class FiringWatch:
         self.layers = list(spiking_layers(executor.net))
         self._fired: set[str] = set()
         self._rested: set[str] = set()
+        self._told: set[tuple[str, str]] = set()  # a layer is named once, not every epoch
         self.start()
 
     def start(self) -> None:
@@ -66,7 +67,7 @@ class FiringWatch:
         self._rested.clear()
 
     def report(self, epoch: int, device: torch.device) -> list[str]:
-        """Log a warning about every layer that never or always fired; returns their names."""
+        """Log a warning about every layer that never or always fired, once each; returns their names."""
         seen = [[name in self._fired, name in self._rested] for name in self.layers]
         odd, everywhere = [], add_up(torch.tensor(seen, device=device).long()).tolist()
         if not any(map(any, everywhere)):  # no step was left of this epoch when the run was resumed
@@ -76,7 +77,8 @@ class FiringWatch:
                 continue
             odd.append(name)
             did, cure = ("always", "higher") if fired else ("never", "lower")
-            if rank() == 0:
+            if rank() == 0 and (name, did) not in self._told:
+                self._told.add((name, did))
                 logger.warning(
                     "layer '%s' %s fired in epoch %d: it learns nothing; try a %s threshold or other initial weights",
                     *(name, did, epoch, cure),

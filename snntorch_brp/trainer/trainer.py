@@ -19,12 +19,21 @@ from snntorch_brp.feedback import Feedback
 from snntorch_brp.interrupt import Interrupt, interruptible
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
-from snntorch_brp.randomness import order_state, put_back_on_error, random_state, resume_order
+from snntorch_brp.randomness import (
+    check_order,
+    check_random_state,
+    order_state,
+    put_back_on_error,
+    random_state,
+    resume_order,
+)
 from snntorch_brp.results import EpochResult, Evaluation, Progress, StepResult
-from snntorch_brp.trainer.batch import check_dtype, checked, on_device
+from snntorch_brp.trainer.batch import check_dtype, checked, next_batch, on_device, pair
 from snntorch_brp.trainer.executor import Engine, Executor, Loss, Precision, rate_mse
 from snntorch_brp.trainer.guard import check_gradients, check_weights
+from snntorch_brp.trainer.loading import unchanged_on_error
 from snntorch_brp.trainer.loop import EpochLoop, bar_of, epochs_bar, length, show
+from snntorch_brp.trainer.optimizing import check_optimizer, check_scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +75,8 @@ class BRPTrainer:
         stopped: Why training ended early; None where it did not.
 
     Raises:
-        ValueError: If the network has fewer than two spiking layers, or does not qualify for the ``engine`` asked for.
+        ValueError: If the network has fewer than two spiking layers, does not qualify for the ``engine`` asked for, or
+            the optimizer or the schedule is one that cannot be used.
 
     Example:
         >>> net = mlp([64, 100, 10])
@@ -96,6 +106,9 @@ class BRPTrainer:
     ) -> None:
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be positive, got {clip_norm}")
+        if optimizer is not None:
+            check_optimizer(optimizer, net)
+        check_scheduler(scheduler)
         self.net = net
         self.num_classes = num_classes
         self.optimizer = optimizer or torch.optim.Adam(net.parameters(), lr=1e-4)
@@ -124,6 +137,7 @@ class BRPTrainer:
         )
         self.progress = Progress()
         self.stopped: str | None = None
+        self._fitting = False
         self._loader: Batches | None = None  # of the running fit
         self._restored: Mapping[str, Any] | None = None  # where the next fit goes on
         self._share_state()
@@ -199,7 +213,9 @@ class BRPTrainer:
         """A batch, checked and on the device, and which part it is of all processes' batch."""
         if batch is None:
             return None, distributed.share(0, (), self.device)
-        x, labels = checked(*batch, num_classes=self.num_classes, device=self.device, encoded=self.encoder is None)
+        x, labels = checked(
+            *pair(batch), num_classes=self.num_classes, device=self.device, encoded=self.encoder is None
+        )
         return (x, labels), distributed.share(len(labels), x.shape[1:], self.device)
 
     def _learn(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> tuple[float, int]:
@@ -216,8 +232,10 @@ class BRPTrainer:
         """The network's input, ``[T, b, *]``; None where there is none."""
         x, weight = None if batch is None else batch[0], next(self.net.parameters())
         spikes = x if self.encoder is None else distributed.encode_share(self.encoder, x, share, like=weight)
-        if x is None or spikes is None:
+        if x is None:
             return None
+        if not isinstance(spikes, Tensor):
+            raise ValueError(f"the encoder must give spikes [T, B, ...], got {type(spikes).__name__}: does it return?")
         if not self.loops_inside:
             check_dtype(spikes, weight)
         B = share.rows.stop - share.rows.start
@@ -252,8 +270,20 @@ class BRPTrainer:
             ValueError: If ``epochs`` is not positive, ``loader`` yields nothing, or a number is not finite.
             KeyboardInterrupt: If training was stopped by Ctrl-C or SIGTERM.
         """
-        if epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {epochs}")
+        if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+            raise ValueError(f"epochs must be a whole number of at least 1, got {epochs!r}")
+        if self._fitting:
+            raise ValueError("fit is running already: a callback must not start it anew")
+        self._fitting = True
+        try:
+            return self._fit(loader, epochs, validation, callbacks, progress)
+        finally:
+            self._fitting = False
+
+    def _fit(
+        self, loader: Batches, epochs: int, validation: Batches | None, callbacks: Sequence[Callback], progress: bool
+    ) -> list[EpochResult]:
+        """The epochs that are left."""
         restored, self._restored = self._restored, None
         self.progress = Progress() if restored is None else Progress.from_state(restored["progress"])
         self.stopped, self._loader = None, loader
@@ -303,17 +333,22 @@ class BRPTrainer:
             state: What :meth:`state_dict` of a trainer like this one gave.
 
         Raises:
-            ValueError: If it is of another network, optimizer or schedule.
+            ValueError: If it is of another network, optimizer or schedule, or is damaged; nothing has changed then.
         """
         try:
-            self.net.load_state_dict(state["network"])
-            self.attached.feedback.load_state_dict(state["feedback"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.scheduler is not None:
-                self.scheduler.load_state_dict(state["scheduler"])
-        except (RuntimeError, KeyError, TypeError) as error:
-            raise ValueError(f"the saved state does not fit this trainer: {error}") from error
-        self.progress = Progress.from_state(state["progress"])
+            progress = Progress.from_state(state["progress"])
+            check_order(state["order"])
+            with unchanged_on_error(self):
+                self.net.load_state_dict(state["network"])
+                self.attached.feedback.load_state_dict(state["feedback"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                if self.scheduler is not None:
+                    self.scheduler.load_state_dict(state["scheduler"])
+                check_weights(self.net)
+                check_random_state(state["random"], *self._random_sources)
+        except Exception as error:  # damage takes any form
+            raise ValueError(f"the saved state does not fit this trainer: {type(error).__name__}, {error}") from error
+        self.progress = progress
         self._restored = state
 
     def evaluate(self, loader: Batches, *, seed: int = 0) -> Evaluation:
@@ -332,10 +367,10 @@ class BRPTrainer:
         K = self.num_classes
         sums = torch.zeros(K * K + 1, dtype=torch.double, device=self.device)  # confusion, and the sum of losses
         distributed.same_everywhere(self._buffers())
-        with self.testing(seed), bar_of("test", length(loader), hidden) as bar:
+        with self.testing(seed), bar_of("validation", length(loader), hidden) as bar:
             batches = iter(loader)
             while True:
-                batch, share = self._shared(next(batches, None))
+                batch, share = self._shared(next_batch(batches))
                 if share.count == 0:
                     break
                 spikes = self._encoded(batch, share)
