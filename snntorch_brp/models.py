@@ -1,7 +1,7 @@
 """The paper's networks (Table II), and functions to write your own.
 
 All are plain ``nn.Sequential`` networks of snnTorch neurons that take one time step a call
-(:func:`snntorch_brp.unroll` runs a sequence), and train by ordinary BPTT as well as by any rule here.
+(:func:`snntorch_brp.sequence` runs a sequence), and train by ordinary BPTT as well as by any rule here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from snntorch_brp.experiments.rules import canonical, consolidation_named, propagation_named
+from snntorch_brp.runs.rules import canonical, consolidation_named, propagation_named
 
 
 class DefaultsShown(argparse.HelpFormatter):

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from snntorch_brp import distributed
 from snntorch_brp.cli.options import (
     DefaultsShown,
     consolidation,
@@ -25,12 +24,13 @@ from snntorch_brp.cli.options import (
     whole,
 )
 from snntorch_brp.encoding import RateEncoder
-from snntorch_brp.experiments.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
-from snntorch_brp.experiments.presentation import epochs
-from snntorch_brp.experiments.rules import CONSOLIDATIONS, PROPAGATIONS
-from snntorch_brp.experiments.runs import ANALYSED, Keeping, evaluate_run, train_run
-from snntorch_brp.experiments.tasks import TASKS
-from snntorch_brp.tensorboard import installed
+from snntorch_brp.paper.style import epochs
+from snntorch_brp.runs.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
+from snntorch_brp.runs.rules import CONSOLIDATIONS, PROPAGATIONS
+from snntorch_brp.runs.run import ANALYSED, Keeping, evaluate_run, train_run
+from snntorch_brp.runtime import distributed
+from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.training.tensorboard import installed
 
 
 def add_parser(subparsers: Any) -> None:
