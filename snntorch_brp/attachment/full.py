@@ -31,6 +31,7 @@ class Attached(Handle):
 
     Attributes:
         feedback: The fixed matrices B_l; save its ``state_dict`` to come back to the same ones.
+        watches_firing: Whether to warn of layers that fire too little or too much to learn.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Attached(Handle):
         self._compared = [Readout(module) for module in self._readouts.values()] if propagation.needs_output else []
         self._unreached_told = isinstance(propagation, OutputOnly)  # there the hidden layers are meant to rest
         self._dropped_told = False
+        self.watches_firing = True
         self._sequences = 0  # that were learned from
         self._firing_told: set[tuple[str, str]] = set()
         self._asked = False  # whether the running sequence was to be learned from
@@ -236,7 +238,7 @@ class Attached(Handle):
     def _tell_firing(self) -> None:
         """Name the layers that fire too little or too much to learn, each once; looked for in ever fewer sequences."""
         self._sequences += 1
-        if self._sequences not in _LOOKED_AT:
+        if not self.watches_firing or self._sequences not in _LOOKED_AT:
             return
         for layer in self._layers:
             fault = firing_fault(layer.window.rate) if layer.steps else None
