@@ -10,19 +10,18 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from snntorch_brp.training.checkpoint import read_checkpoint
 from snntorch_brp.cli import main
 from snntorch_brp.data.recordings import Recording
-from snntorch_brp.runs import run
-from snntorch_brp.tasks.recordings import Choices
+from snntorch_brp.paper.budgets import BUDGETS
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.holdout import hold_back
-from snntorch_brp.paper.budgets import BUDGETS
 from snntorch_brp.tasks.base import Sets
-from snntorch_brp.training.results import EpochResult, Evaluation, Progress
+from snntorch_brp.tasks.recordings import Choices
 from snntorch_brp.training import BRPTrainer
 from snntorch_brp.training import loop as loop_module
+from snntorch_brp.training.checkpoint import read_checkpoint
+from snntorch_brp.training.results import EpochResult, Evaluation, Progress
 
 SMALL = ["train", "digits", "--model", "64-20-10", "--epochs", "2", "--steps", "4", "--limit-train", "60"]
 SMALL += ["--limit-test", "40", "--no-tensorboard"]
