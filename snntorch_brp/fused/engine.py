@@ -20,6 +20,7 @@ from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.finite import check_loss, check_membranes
 from snntorch_brp.fused.dynamics import dynamics_of
 from snntorch_brp.fused.fire import fire, fire_back
 from snntorch_brp.fused.kernels import pooled
@@ -261,7 +262,7 @@ class FusedEngine:
                 spikes = recycled(size, like=current, dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             membrane, rate = fire(current, dynamics_of(layer.neuron, current), spikes[:, rows], pool)
-            _check_finite(membrane, layer)
+            check_membranes({layer.name: membrane[-1]})
             if self.watch is not None:
                 self.watch(layer.name, rate)
             chunk = Chunk(rows, membrane, passed, rate, held)
@@ -325,8 +326,7 @@ class FusedEngine:
         with torch.enable_grad():
             leaf = spikes.detach().requires_grad_()
             loss = self.loss_fn(leaf, labels)
-            if not torch.isfinite(loss):
-                raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the loss function")
+            check_loss(loss)
             (grad_spikes,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), grad_spikes
 
@@ -341,15 +341,6 @@ def _repeated(current: Tensor, steps: int) -> Tensor:
     B = current.shape[1]
     repeated = recycled((B, steps, *current.shape[2:]), like=current).transpose(0, 1)
     return repeated.copy_(current.expand(repeated.shape))
-
-
-def _check_finite(membrane: Tensor, layer: Layer) -> None:
-    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
-    if not torch.isfinite(membrane[-1].sum()):
-        raise ValueError(
-            f"the membrane of layer '{layer.name}' is not finite: look for NaN or inf in the input, or lower the "
-            "learning rate"
-        )
 
 
 class _Spikes(Sequence[Tensor]):
