@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,7 @@ class RateEncoder:
 
     steps: int
     alpha: float = 1.0
-    generator: torch.Generator | None = None
+    generator: torch.Generator | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         rate_encode(torch.zeros(0), self.steps, alpha=self.alpha)  # raises on bad settings now, not in training
@@ -85,7 +85,7 @@ class DirectEncoder:
     """
 
     steps: int
-    standardize: bool = True
+    standardize: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
