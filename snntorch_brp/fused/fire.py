@@ -1,7 +1,7 @@
 """A layer's neurons over all steps, forward and back, by the best means there is.
 
-On the CPU that is the C++ kernel, on CUDA what torch.compile makes of the definition (Triton kernels), and plain torch
-where there is neither a compiler nor Triton.
+On the CPU that is the C++ kernel, on CUDA the Triton kernel for float32 and what torch.compile makes of the definition
+for the rest, and plain torch where there is neither a compiler nor Triton.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.fused import triton_neuron
 from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.kernels import adjoint_, can_run, scan_
 from snntorch_brp.fused.scan import adjoint, scan
@@ -34,6 +35,8 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
     """
     if can_run(current, neuron):
         return current, scan_(current, neuron, spikes, pool)
+    if current.dtype is torch.float32 and triton_neuron.can_run(current, neuron):
+        return triton_neuron.scan_(current, neuron, spikes, pool)
     membrane = _best(scan, current)(current, neuron)
     fired = (membrane > neuron.threshold).to(membrane.dtype)
     pooled = fired if max(pool) == 1 else F.avg_pool2d(fired.flatten(0, 1), tuple(pool)).unflatten(0, fired.shape[:2])
@@ -45,7 +48,12 @@ def fire_back(
     membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
     """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the membranes may be overwritten."""
-    way = adjoint_ if can_run(membrane, neuron) else _best(adjoint, membrane)
+    if can_run(membrane, neuron):
+        way: Callable[..., Tensor] = adjoint_
+    elif membrane.dtype is torch.float32 and triton_neuron.can_run(membrane, neuron):
+        way = triton_neuron.adjoint_
+    else:
+        way = _best(adjoint, membrane)
     return way(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
 
 
