@@ -1,6 +1,6 @@
 """The Triton kernels against their definition, under Triton's interpreter on the CPU.
 
-Not collected by itself: test_fused_triton.py runs it in a process with TRITON_INTERPRET=1, which Triton reads when it
+Not collected by itself: test_triton.py runs it in a process with TRITON_INTERPRET=1, which Triton reads when it
 is imported.
 """
 
@@ -23,7 +23,7 @@ from snntorch_brp.fused.scan import adjoint, scan
 from snntorch_brp.neurons import RefractoryLeaky
 from snntorch_brp.propagation import BRP, Backprop, ErrorProjection, RewardPrediction
 from snntorch_brp.surrogate import boxcar
-from snntorch_brp.trainer import rate_mse
+from snntorch_brp.training import rate_mse
 
 assert os.environ["TRITON_INTERPRET"] == "1"
 
@@ -130,7 +130,7 @@ def test_sixteen_bit_currents_meet_a_float32_state(dtype, keep):
         assert torch.equal(tape, membrane)
     expected = adjoint(membrane, neuron, grad_spikes=delta.float())
     got = triton_neuron.adjoint_(tape, neuron, grad_spikes=delta, dtype=dtype)
-    # the interpreter cuts bits off where a GPU rounds to bfloat16 (test_fused_triton.py looks at its instructions)
+    # the interpreter cuts bits off where a GPU rounds to bfloat16 (test_triton.py looks at its instructions)
     torch.testing.assert_close(got, expected.to(dtype), rtol=2**-7 if dtype is torch.bfloat16 else 0, atol=0)
 
 
