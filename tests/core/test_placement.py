@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ needs_chip = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_chip
 def test_nothing_is_made_on_the_wrong_device_or_moved_back():
     tests = Path(__file__).with_name("placement_on_chip.py")
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", str(tests)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tests)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

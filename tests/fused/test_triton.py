@@ -34,14 +34,28 @@ LAYERS = {
 SHARED_MEMORY = 48 * 1024  # bytes that a block may take on any of them without asking
 
 
-@needs_triton
-def test_under_the_interpreter_the_kernels_equal_the_definition():
-    tests = Path(__file__).with_name("triton_interpreted.py")
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", str(tests)]
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+def sweep(**environment):
+    """Run the sweep in a process of its own."""
+    tests = Path(__file__).with_name("triton_sweep.py")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tests)]
+    inherited = {key: value for key, value in os.environ.items() if key not in ("TRITON_INTERPRET", "PYTEST_ADDOPTS")}
+    done = subprocess.run(
+        command, env=inherited | environment, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert "skipped" not in done.stdout
+
+
+@pytest.mark.slow
+@needs_triton
+def test_under_the_interpreter_the_kernels_equal_the_definition():
+    sweep(TRITON_INTERPRET="1")
+
+
+@pytest.mark.gpu
+@needs_triton
+def test_on_a_gpu_the_kernels_equal_the_definition():
+    sweep()
 
 
 def test_a_cpu_without_the_interpreter_never_asks_for_triton():
