@@ -39,8 +39,7 @@ from train_step import STUDIES
 from snntorch_brp.data.device_events import ResidentEvents
 from snntorch_brp.data.events import Frames
 from snntorch_brp.fused import triton_neuron
-from snntorch_brp.fused.dynamics import Dynamics
-from snntorch_brp.fused.scan import adjoint, scan
+from snntorch_brp.fused.scan import Leaky, adjoint, scan
 from snntorch_brp.runtime import distributed
 from snntorch_brp.surrogate import boxcar
 
@@ -110,19 +109,19 @@ def neurons(bench: Bench) -> Iterator[Row]:
     for name, keep, dtype, bytes_moved in settings:
         current = torch.randn(T, N, C, device=bench.device).to(dtype)
         signal, spikes = current[:1].clone(), torch.empty(T, N, C, dtype=torch.uint8, device=bench.device)
-        neuron = Dynamics(
+        neuron = Leaky(
             *(torch.tensor(value, device=bench.device) for value in (0.2, 0.5)), boxcar(), detach_reset=keep == "bits"
         )
         if triton_neuron.can_run(current, neuron):
 
-            def pair(keep: str = keep, dtype: torch.dtype = dtype, neuron: Dynamics = neuron) -> Tensor:
+            def pair(keep: str = keep, dtype: torch.dtype = dtype, neuron: Leaky = neuron) -> Tensor:
                 tape, _ = triton_neuron.scan_(current, neuron, spikes, keep=keep)  # noqa: B023
                 return triton_neuron.adjoint_(tape, neuron, grad_spikes=signal, dtype=dtype)  # noqa: B023
 
         else:
             name += ", the definition in plain torch"
 
-            def pair(keep: str = keep, dtype: torch.dtype = dtype, neuron: Dynamics = neuron) -> Tensor:
+            def pair(keep: str = keep, dtype: torch.dtype = dtype, neuron: Leaky = neuron) -> Tensor:
                 return adjoint(scan(current.float(), neuron), neuron, grad_spikes=signal.float())  # noqa: B023
 
         seconds = bench.seconds(pair)

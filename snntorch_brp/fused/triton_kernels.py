@@ -40,24 +40,28 @@ def _kernel(function: Callable[..., Any]) -> Any:
 
 
 @_jit
-def pseudo_gradient(u, shape, SURROGATE: tl.constexpr):
-    """ψ of u = v - θ in closed form; ``shape`` is the surrogate's one parameter.
-
-    The sigmoid's is written in exp(-k |u|), which is the same and has no overflow.
-    """
+def pseudo_gradient(u, slope, other, SURROGATE: tl.constexpr):
+    """ψ of u = v - θ in closed form, as :mod:`snntorch_brp.fused.pseudo_gradients` has it."""
     if SURROGATE == "boxcar":
-        psi = tl.where(tl.abs(u) < shape, 1.0, 0.0)
-    elif SURROGATE == "atan":
-        scaled = 1.5707963267948966 * shape * u
-        psi = shape / 2 / (1 + scaled * scaled)
+        psi = tl.where(tl.abs(u) < slope, 1.0, 0.0)
     elif SURROGATE == "fast_sigmoid":
-        below = shape * tl.abs(u) + 1.0
+        below = slope * tl.abs(u) + 1.0
         psi = 1.0 / (below * below)
-    elif SURROGATE == "sigmoid":
-        e = tl.exp(-shape * tl.abs(u))
-        psi = shape * e / ((e + 1.0) * (e + 1.0))
+    elif SURROGATE == "atan":
+        scaled = 1.5707963267948966 * slope * u
+        psi = slope / 2 / (1 + scaled * scaled)
     elif SURROGATE == "triangular":
-        psi = tl.where(u >= 0, -shape, shape)
+        psi = tl.where(u >= 0, -slope, slope)
+    elif SURROGATE == "heaviside":
+        psi = tl.where(u > 0, 1.0, 0.0)
+    elif SURROGATE == "sigmoid":  # in exp(-k |u|), which is the same and does not overflow
+        e = tl.exp(-slope * tl.abs(u))
+        psi = slope * e / ((e + 1.0) * (e + 1.0))
+    elif SURROGATE == "spike_rate_escape":
+        psi = slope * tl.exp(-other * tl.abs(u - 1.0))
+    elif SURROGATE == "SFS":
+        below = slope * tl.abs(u) + 1.0
+        psi = tl.where(u > other, 1.0 / (below * below), 0.0)
     else:
         tl.static_assert(SURROGATE == "straight_through_estimator")
         psi = tl.full(u.shape, 1.0, tl.float32)
@@ -70,7 +74,7 @@ def scan(
     T: tl.int32, B: tl.int64, neurons: tl.int64, height: tl.int64, width: tl.int64,
     current_step: tl.int64, current_sample: tl.int64, tape_step: tl.int64, tape_sample: tl.int64,
     spikes_step: tl.int64, spikes_sample: tl.int64,
-    tau_ref: tl.int32, v_rest, v_reset, shape,
+    tau_ref: tl.int32, v_rest, v_reset, slope, other,
     RESET: tl.constexpr, TAU_1: tl.constexpr, SURROGATE: tl.constexpr, PER_NEURON: tl.constexpr,
     BITS: tl.constexpr, POOL_H: tl.constexpr, POOL_W: tl.constexpr, MAX: tl.constexpr, PAD: tl.constexpr,
     WIDE: tl.constexpr, BLOCK: tl.constexpr, UNROLL: tl.constexpr,
@@ -129,7 +133,7 @@ def scan(
             kept = v
             if BITS:
                 held_up = fired if TAU_1 else since < tau_ref
-                open_to = pseudo_gradient(v - threshold, shape, SURROGATE) > 0
+                open_to = pseudo_gradient(v - threshold, slope, other, SURROGATE) > 0
                 kept = fired.to(tl.uint8) | (open_to.to(tl.uint8) << 1) | (held_up.to(tl.uint8) << 2)
             tl.store(kept_to + t * (tape_step * WIDE), kept, inside & there)
             pooled = tl.max(s, 1) if MAX else tl.div_rn(tl.sum(s, 1), among)
@@ -145,7 +149,7 @@ def adjoint(
     tape_step: tl.int64, tape_sample: tl.int64, out_step: tl.int64, out_sample: tl.int64,
     grad_spikes_step: tl.int64, grad_spikes_sample: tl.int64,
     grad_membrane_step: tl.int64, grad_membrane_sample: tl.int64, psi_step: tl.int64, psi_sample: tl.int64,
-    v_rest, v_reset, shape,
+    v_rest, v_reset, slope, other,
     FORGET: tl.constexpr, THROUGH_FLAG: tl.constexpr, TAU: tl.constexpr, SURROGATE: tl.constexpr,
     PER_NEURON: tl.constexpr, BITS: tl.constexpr, GRAD_SPIKES: tl.constexpr, GRAD_MEMBRANE: tl.constexpr,
     WIDE: tl.constexpr, BLOCK: tl.constexpr, UNROLL: tl.constexpr,
@@ -211,7 +215,7 @@ def adjoint(
                     n += tl.where(window[k] > threshold, 1.0, 0.0)
                 window = window[1:]
                 up = n > 0
-                psi = psi_read[u] if SURROGATE == "given" else pseudo_gradient(v - threshold, shape, SURROGATE)
+                psi = psi_read[u] if SURROGATE == "given" else pseudo_gradient(v - threshold, slope, other, SURROGATE)
                 if THROUGH_FLAG:
                     flags = (a * (v_reset - (v_rest + beta * (v - v_rest))),) + flags  # noqa: RUF005
                     counts = (n,) + counts  # noqa: RUF005  (Triton knows no star in a tuple)

@@ -28,19 +28,19 @@ import functools
 import importlib.util
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import astuple
 from types import ModuleType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from snntorch_brp.fused.dynamics import Dynamics
-from snntorch_brp.surrogate import Boxcar
+from snntorch_brp.fused.scan import Leaky
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-CLOSED_FORMS = ("atan", "fast_sigmoid", "sigmoid", "straight_through_estimator", "triangular")
+ZERO_OR_ONE = ("boxcar", "straight_through_estimator", "heaviside")  # what ψ is in these
 NEEDED = (3, 3)  # Triton from here on lets a loop carry tuples
 MAX_TAU = 16  # the adjoint holds a refractory period of membranes in registers
 # Four neurons a thread, 16 bytes a load, and four loads in flight; one neuron where loads are narrow or where each
@@ -50,7 +50,7 @@ LAUNCH = {"num_warps": 4, "enable_fp_fusion": False}  # a fused multiply-add rou
 WIDE = 16  # sizes and strides that this divides make all accesses aligned
 
 
-def can_run(current: Tensor, neuron: Dynamics) -> bool:
+def can_run(current: Tensor, neuron: Leaky) -> bool:
     """Whether the Triton kernels run these neurons: on a CUDA device (or interpreted), with a state in float32.
 
     Args:
@@ -67,15 +67,14 @@ def can_run(current: Tensor, neuron: Dynamics) -> bool:
     )
 
 
-def bits_suffice(neuron: Dynamics) -> bool:
+def bits_suffice(neuron: Leaky) -> bool:
     """Whether the adjoint needs no membranes: ψ is 0 or 1, and no gradient goes through the refractory flag."""
-    zero_or_one = _closed_form(neuron.spike_grad)[0] in ("boxcar", "straight_through_estimator")
-    return zero_or_one and (neuron.detach_reset or neuron.reset != "forget")
+    return _pseudo_gradient(neuron)["SURROGATE"] in ZERO_OR_ONE and (neuron.detach_reset or neuron.reset != "forget")
 
 
 def scan_(
     current: Tensor,
-    neuron: Dynamics,
+    neuron: Leaky,
     spikes: Tensor,
     pool: Sequence[int] = (1, 1),
     *,
@@ -119,7 +118,7 @@ def scan_(
     strides = {**_strides("current", current), **_strides("tape", tape), **_strides("spikes", spikes)}
     wide = _wide([sizes["neurons"], width, *strides.values()], [current, tape, out, rate])
     sizes |= {"neurons": sizes["neurons"] // wide, "width": width // wide}
-    surrogate, parameter = _closed_form(neuron.spike_grad) if keep == "bits" else ("boxcar", 0.0)
+    psi = _pseudo_gradient(neuron) if keep == "bits" else {"SURROGATE": "given", "slope": 0.0, "other": 0.0}
     pad = 1 << (math.prod(pool) - 1).bit_length()  # a block's sides are powers of two
     block = max((BLOCK if wide > 1 else BLOCK // 4) // pad, 1)
     windows = B * math.prod(shape) // (height * width) * -(-height // pool[0]) * -(-width // pool[1])
@@ -131,10 +130,9 @@ def scan_(
             T=T,
             B=B,
             tau_ref=neuron.tau_ref,
-            shape=parameter,
+            **psi,
             RESET=neuron.reset,
             TAU_1=neuron.tau_ref == 1,
-            SURROGATE=surrogate,
             BITS=keep == "bits",
             POOL_H=pool[0],
             POOL_W=pool[1],
@@ -149,7 +147,7 @@ def scan_(
 
 def adjoint_(
     tape: Tensor,
-    neuron: Dynamics,
+    neuron: Leaky,
     *,
     grad_spikes: Tensor | None = None,
     grad_membrane: Tensor | None = None,
@@ -170,8 +168,7 @@ def adjoint_(
     bits = tape.dtype is torch.uint8
     tape = _dense(tape if bits else tape.float())
     T, B, *shape = tape.shape
-    surrogate, parameter = _closed_form(neuron.spike_grad)
-    psi = neuron.psi(tape) if surrogate == "given" else None
+    psi = None if neuron.form is not None else neuron.psi(tape)
     given = {"grad_spikes": grad_spikes, "grad_membrane": grad_membrane, "psi": psi}
     read = {name: _like(x, tape) for name, x in given.items()}
     out = tape if dtype is tape.dtype else _sample_major(tape, dtype)
@@ -189,11 +186,10 @@ def adjoint_(
             T=T,
             B=B,
             neurons=math.prod(shape) // wide,
-            shape=parameter,
+            **_pseudo_gradient(neuron),
             FORGET=neuron.reset == "forget",
             THROUGH_FLAG=neuron.reset == "forget" and not neuron.detach_reset,
             TAU=tau_ref,
-            SURROGATE=surrogate,
             BITS=bits,
             GRAD_SPIKES=_kind(read["grad_spikes"]),
             GRAD_MEMBRANE=_kind(read["grad_membrane"]),
@@ -223,21 +219,13 @@ def _kernels() -> ModuleType:
     return triton_kernels
 
 
-def _closed_form(spike_grad: Callable[[Tensor], Tensor]) -> tuple[str, float]:
-    """Name of a surrogate that the kernels know and its parameter; "given" where torch must make ψ.
-
-    snnTorch's surrogates are closures, told by the function that made them and the value that they hold.
-    """
-    if isinstance(spike_grad, Boxcar):
-        return "boxcar", spike_grad.half_width
-    made_by, _, inner = getattr(spike_grad, "__qualname__", "").partition(".<locals>.")
-    if getattr(spike_grad, "__module__", "") != "snntorch.surrogate" or inner != "inner" or made_by not in CLOSED_FORMS:
-        return "given", 0.0
-    held = [cell.cell_contents for cell in getattr(spike_grad, "__closure__", None) or ()]
-    return made_by, float(held[0]) if held else 0.0
+def _pseudo_gradient(neuron: Leaky) -> dict[str, object]:
+    """ψ for the kernels: its name and two constants, or "given" where torch must make it."""
+    name, slope, other = ("given", 0.0, 0.0) if neuron.form is None else astuple(neuron.form)
+    return {"SURROGATE": name, "slope": slope, "other": other}
 
 
-def _constants(neuron: Dynamics, like: Tensor) -> dict[str, Tensor | float | bool]:
+def _constants(neuron: Leaky, like: Tensor) -> dict[str, Tensor | float | bool]:
     """Decay and threshold in device memory (to read their values here would wait for the device) and potentials."""
     per_neuron = neuron.beta.numel() > 1 or neuron.threshold.numel() > 1
 

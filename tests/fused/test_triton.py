@@ -15,7 +15,7 @@ import torch
 from snntorch import surrogate
 
 from snntorch_brp.fused import triton_neuron
-from snntorch_brp.fused.dynamics import Dynamics
+from snntorch_brp.fused.scan import Leaky
 from snntorch_brp.surrogate import boxcar
 
 needs_triton = pytest.mark.skipif(not triton_neuron._installed(), reason="Triton is not installed: the extra 'cuda'")
@@ -28,8 +28,9 @@ LAYERS = {
     "refractory": {"tau_ref": 16, "spike_grad": surrogate.fast_sigmoid()},
     "pooled": {"shape": (8, 32, 32), "pool": (2, 2), "beta": torch.full((8, 1, 1), 0.9)},
     "pooled unevenly": {"shape": (3, 7, 8), "pool": (3, 2), "spike_grad": surrogate.sigmoid()},
+    "escape": {"reset": "none", "detach_reset": True, "spike_grad": surrogate.spike_rate_escape()},
     "subtract": {"reset": "subtract", "detach_reset": True, "spike_grad": surrogate.atan()},
-    "given psi": {"reset": "none", "detach_reset": True, "spike_grad": surrogate.SFS()},
+    "given psi": {"reset": "none", "detach_reset": True, "spike_grad": lambda u: surrogate.atan()(u)},
 }
 SHARED_MEMORY = 48 * 1024  # bytes that a block may take on any of them without asking
 
@@ -129,7 +130,7 @@ def resources(kernel, tmp_path: Path) -> dict[str, int]:
 def run(kernels, *, dtype=torch.float32, shape=(64,), pool=(1, 1), keep="membrane", T=5, B=3, **neuron):
     """Launch the pair; gives the two compiled kernels."""
     given = {"beta": torch.tensor(0.9), "threshold": torch.tensor(0.5), "spike_grad": boxcar(), **neuron}
-    constants, current = Dynamics(**given), torch.empty(T, B, *shape, dtype=dtype)
+    constants, current = Leaky(**given), torch.empty(T, B, *shape, dtype=dtype)
     spikes = torch.empty(T, B, *triton_neuron._pooled(shape, pool), dtype=torch.uint8 if pool == (1, 1) else dtype)
     tape, _ = triton_neuron.scan_(current, constants, spikes, pool, keep=keep)
     triton_neuron.adjoint_(tape, constants, grad_spikes=torch.empty(1, B, *shape), dtype=dtype)

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.fused import triton_neuron
+from snntorch_brp.fused import scan, triton_neuron
 from snntorch_brp.fused.dynamics import Dynamics
-from snntorch_brp.fused.kernels import adjoint_, can_run, scan_
-from snntorch_brp.fused.scan import adjoint, scan
+from snntorch_brp.fused.neuron_kernels import adjoint_, can_run, scan_
+from snntorch_brp.fused.scan import Leaky
 
 
 def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -33,12 +33,15 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
     Returns:
         Membrane potentials ``[T, B, *]`` and mean spike rate ``[B, *]``, both before pooling.
     """
-    if can_run(current, neuron):
+    if isinstance(neuron, Leaky) and can_run(current, neuron):
         return current, scan_(current, neuron, spikes, pool)
-    if current.dtype is torch.float32 and triton_neuron.can_run(current, neuron):
+    if isinstance(neuron, Leaky) and _fits_triton(current, neuron):
         return triton_neuron.scan_(current, neuron, spikes, pool)
-    membrane = _best(scan, current)(current, neuron)
-    fired = (membrane > neuron.threshold).to(membrane.dtype)
+    if isinstance(neuron, Leaky) and _has_triton(current):
+        membrane = compiled(scan.scan)(current, neuron)
+    else:
+        membrane = neuron.scan(current)
+    fired = neuron.spikes(membrane)
     pooled = fired if max(pool) == 1 else F.avg_pool2d(fired.flatten(0, 1), tuple(pool)).unflatten(0, fired.shape[:2])
     spikes.copy_(pooled)
     return membrane, fired.mean(0)
@@ -48,21 +51,26 @@ def fire_back(
     membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
     """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the membranes may be overwritten."""
-    if can_run(membrane, neuron):
-        way: Callable[..., Tensor] = adjoint_
-    elif membrane.dtype is torch.float32 and triton_neuron.can_run(membrane, neuron):
-        way = triton_neuron.adjoint_
-    else:
-        way = _best(adjoint, membrane)
-    return way(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+    gradients = {"grad_spikes": grad_spikes, "grad_membrane": grad_membrane}
+    if isinstance(neuron, Leaky) and can_run(membrane, neuron):
+        return adjoint_(membrane, neuron, **gradients)
+    if isinstance(neuron, Leaky) and _fits_triton(membrane, neuron):
+        return triton_neuron.adjoint_(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+    if isinstance(neuron, Leaky) and _has_triton(membrane):
+        return compiled(scan.adjoint)(membrane, neuron, **gradients)
+    return neuron.adjoint(membrane, **gradients)
 
 
-def _best(function: Callable[..., Tensor], x: Tensor) -> Callable[..., Tensor]:
-    on_triton = x.device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    return compiled(function) if on_triton else function
+def _fits_triton(current: Tensor, neuron: Leaky) -> bool:
+    """In single precision: the engine's gradients are of the dtype of its currents, the kernels' state in float32."""
+    return current.dtype is torch.float32 and triton_neuron.can_run(current, neuron)
+
+
+def _has_triton(x: Tensor) -> bool:
+    return x.device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 @functools.cache
 def compiled(function: Callable[..., Tensor], **options: Any) -> Callable[..., Tensor]:
-    """:func:`scan` or :func:`adjoint` through torch.compile: the loop over T becomes one kernel."""
+    """The scan of leaky neurons or its adjoint through torch.compile: the loop over T becomes one kernel."""
     return torch.compile(function, **options)
