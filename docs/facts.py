@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import logging
 import re
 from collections.abc import Callable
@@ -13,7 +14,16 @@ import torch
 from torch import nn
 
 import snntorch_brp
-from snntorch_brp import BRP, BRPTrainer, OutputOnly, RefractoryLeaky, Standardize, attach
+from snntorch_brp import (
+    BRP,
+    BRPTrainer,
+    Consolidation,
+    OutputOnly,
+    Propagation,
+    RefractoryLeaky,
+    Standardize,
+    attach,
+)
 
 N = 4  # neurons of the layer that is tried
 Make = Callable[[], nn.Module]
@@ -168,6 +178,22 @@ def tasks() -> str:
         values = [str(usual[key].default) for key in ("steps", "epochs", "lr", "batch_size")]
         rows.append([f"`{name}`", parser.description, f"`{network}`", *values])
     return _table(["task", "what it is", "network", "T", "epochs", "Adam's rate", "batch"], rows)
+
+
+def rules() -> str:
+    """Every propagation and consolidation that is a public name."""
+    rows = []
+    for name in snntorch_brp.__all__:
+        kind = getattr(snntorch_brp, name)
+        if not inspect.isclass(kind) or inspect.isabstract(kind):
+            continue
+        line = (kind.__doc__ or "").strip().partition("\n")[0].replace("``", "`").removesuffix("::")
+        if issubclass(kind, Propagation):
+            said = "label-only" if kind.local and not kind.needs_output else "waits for the output"
+            rows.append([f"`{name}`", "propagation", said if kind.local else "true gradient", line])
+        elif issubclass(kind, Consolidation):
+            rows.append([f"`{name}`", "consolidation", "compares samples" if kind.compares_samples else "", line])
+    return _table(["class", "kind", "", "what it says of itself"], rows)
 
 
 def house() -> str:

@@ -126,7 +126,7 @@ def _tutorial(path: Path, pictures: dict[str, bytes]) -> str:
 
 
 def _title(path: Path) -> str:
-    return path.read_text().splitlines()[1].removeprefix("# # ").partition(":")[0]
+    return path.read_text().splitlines()[1].removeprefix("# # ").partition(":")[0].replace("`", "")
 
 
 # -- mkdocs' events ---------------------------------------------------------------------------------------------------
@@ -137,8 +137,9 @@ def on_config(config: Any) -> Any:
     guide = config.nav.index(next(entry for entry in config.nav if "Guide" in entry))
     tutorials = [{_title(path): f"tutorials/{path.stem}.md"} for path in notebooks.examples()]
     config.nav.insert(guide + 1, {"Tutorials": tutorials})
-    modules = [{name: f"reference/{name}.md"} for name in public_modules()]
-    config.nav.append({"API reference": [{"Public names": "reference/index.md"}, *modules]})
+    modules = [{name: f"reference/{name}.md"} for name in public_modules() if "." not in name]
+    inside = [{name: f"reference/{name}.md"} for name in public_modules() if "." in name]
+    config.nav.append({"API reference": [{"Public names": "reference/index.md"}, *modules, {"data": inside}]})
     config.watch += [str(PACKAGE), str(ROOT / "examples")]
     return config
 
@@ -157,6 +158,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "modules": facts.modules,
     "refusals": facts.refusals,
     "tasks": facts.tasks,
+    "rules": facts.rules,
     "house": facts.house,
 }
 MARK = re.compile(r"<!-- made: (\w+) -->")
