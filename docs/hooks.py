@@ -19,7 +19,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "snntorch_brp"
-NOT_PUBLIC = {"__init__", "__main__", "start", "version", "cli", "paper", "experiments", "label_only"}
+NOT_PUBLIC = {"__init__", "__main__", "start", "version", "cli", "paper", "label_only"}
 
 
 def _beside(name: str) -> Any:

@@ -7,7 +7,7 @@
 #
 # Events are sparse: weights as torch draws them leave these neurons below their threshold, silent for ever. `calibrate`
 # scales them on a few recordings, without their labels. And 64 recordings are few steps, so the output learns fast, and
-# the hidden layers, which Adam would drive too far at that rate, at a tenth of it. (Both rates, and the start, were
+# the hidden layers at a tenth of its rate. (Both rates, and the start, were
 # chosen on other simulated recordings than the ones shown here.)
 
 # %%

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.window import Window
+from snntorch_brp.activity import Window
 
 
 class Gradients(NamedTuple):

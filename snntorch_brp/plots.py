@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from snntorch_brp.unroll import Activity
+from snntorch_brp.sequence import Activity
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]], *, title: str = "") -> Figure:
     """Loss and accuracy over the epochs.
 
     Args:
-        rows: One an epoch, as :meth:`snntorch_brp.trainer.EpochResult.row` gives them.
+        rows: One an epoch, as :meth:`snntorch_brp.training.EpochResult.row` gives them.
         title: Title of the figure.
 
     Raises:
@@ -52,7 +52,7 @@ def spike_raster(
     """Spikes of every layer over time, for one sample.
 
     Args:
-        activity: From :func:`snntorch_brp.unroll.observe`.
+        activity: From :func:`snntorch_brp.sequence.observe`.
         inputs: Input spikes, ``[T, B, *]``, drawn on top.
         sample: Number of the sample in the batch.
         neurons: How many neurons of a layer to draw, evenly spaced.
@@ -94,7 +94,7 @@ def membrane_traces(
     """Membrane potentials of random neurons of one layer, with their spikes (as Fig. 7 of the paper).
 
     Args:
-        activity: The layer's, from :func:`snntorch_brp.unroll.observe`.
+        activity: The layer's, from :func:`snntorch_brp.sequence.observe`.
         threshold: The layer's threshold, drawn as a dashed line.
         sample: Number of the sample in the batch.
         neurons: How many neurons to draw.

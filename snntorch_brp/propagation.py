@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.encoding import label_spikes
-from snntorch_brp.window import Window
 
 
 def project(signal: Tensor, feedback: Tensor) -> Tensor:

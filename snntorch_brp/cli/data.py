@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from snntorch_brp.data.archive import DEFAULT_LIMITS, Limits, unpack
 from snntorch_brp.data.check import Report, check
-from snntorch_brp.experiments.tasks import TASKS
+from snntorch_brp.tasks.registry import TASKS
 
 
 def add_parser(subparsers: Any) -> None:
@@ -94,7 +94,7 @@ def run_simulate(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Draw one sample."""
-    from snntorch_brp.experiments.samples import draw_sample
+    from snntorch_brp.tasks.show import draw_sample
 
     if args.folder is None and TASKS[args.task].needs_data:
         raise ValueError(f"name the folder of the data: snntorch-brp data show {args.task} DIR")

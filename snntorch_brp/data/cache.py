@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snntorch_brp.files import PARTIAL, write_whole
+from snntorch_brp.runtime.files import PARTIAL, write_whole
 
 logger = logging.getLogger(__name__)
 VERSION = 2  # of what entries mean: one more makes all older ones unknown

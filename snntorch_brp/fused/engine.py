@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
@@ -27,7 +28,6 @@ from snntorch_brp.fused.plan import Layer, neuron_shapes, plan
 from snntorch_brp.fused.products import matrix_units_available
 from snntorch_brp.fused.synapse import Passed
 from snntorch_brp.propagation import Propagation, project
-from snntorch_brp.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Chunk:
 
 
 class FusedEngine:
-    """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attach`.
+    """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attachment`.
 
     Args:
         net: A network that :func:`snntorch_brp.fused.plan` accepts.
