@@ -21,7 +21,7 @@ from snntorch_brp.attachment.record import LayerRecord, Root
 from snntorch_brp.attachment.structure import LossTerms, check_hidden_unseen, check_parameters, find_outputs, owners
 from snntorch_brp.firing import firing_fault, firing_message
 from snntorch_brp.propagation import OutputOnly, Propagation, project
-from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, target_signal
+from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, reads_classes, target_signal
 
 _LOOKED_AT = {4**i for i in range(1, 16)}  # the sequences in which the layers' firing is judged
 
@@ -31,6 +31,7 @@ class Attached(Handle):
 
     Attributes:
         feedback: The fixed matrices B_l; save its ``state_dict`` to come back to the same ones.
+        watches_firing: Whether to warn of layers that fire too little or too much to learn.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Attached(Handle):
         self._compared = [Readout(module) for module in self._readouts.values()] if propagation.needs_output else []
         self._unreached_told = isinstance(propagation, OutputOnly)  # there the hidden layers are meant to rest
         self._dropped_told = False
+        self.watches_firing = True
         self._sequences = 0  # that were learned from
         self._firing_told: set[tuple[str, str]] = set()
         self._asked = False  # whether the running sequence was to be learned from
@@ -188,7 +190,7 @@ class Attached(Handle):
         """Where the hidden layers' gradients start: the rule, layer by layer."""
         classes = self.feedback.num_classes
         stepwise = labels.dim() > 1 + labels.is_floating_point()
-        y = self._output(outputs, stepwise) if self.propagation.needs_output else None
+        y = self._output(outputs, stepwise, reads_classes(labels)) if self.propagation.needs_output else None
         if self.reduction == "mean":
             scale = scale / batch_of(labels)
         label: Tensor | None = None
@@ -207,11 +209,11 @@ class Attached(Handle):
                 roots += layer.roots(self.consolidation.gradients(project(signal, B_l), layer.window), scale)
         return roots
 
-    def _output(self, outputs: Sequence[LayerRecord], stepwise: bool) -> Tensor:
+    def _output(self, outputs: Sequence[LayerRecord], stepwise: bool, of_classes: bool) -> Tensor:
         """The output y that is compared with the label, ``[B, K]``, or ``[T, B, K]`` for a label at every step."""
         rule = type(self.propagation).__name__
         if self._compared:
-            return self._compared[0].output(self.feedback.num_classes, rule, stepwise)
+            return self._compared[0].output(self.feedback.num_classes, rule, stepwise=stepwise, of_classes=of_classes)
         if not outputs:
             raise ValueError(
                 f"{rule} compares output and label, and the output is no spiking layer: name it, "
@@ -236,7 +238,7 @@ class Attached(Handle):
     def _tell_firing(self) -> None:
         """Name the layers that fire too little or too much to learn, each once; looked for in ever fewer sequences."""
         self._sequences += 1
-        if self._sequences not in _LOOKED_AT:
+        if not self.watches_firing or self._sequences not in _LOOKED_AT:
             return
         for layer in self._layers:
             fault = firing_fault(layer.window.rate) if layer.steps else None
