@@ -187,7 +187,8 @@ def rules() -> str:
         kind = getattr(snntorch_brp, name)
         if not inspect.isclass(kind) or inspect.isabstract(kind):
             continue
-        line = (kind.__doc__ or "").strip().partition("\n")[0].replace("``", "`").removesuffix("::").removesuffix(" with")
+        line = (kind.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
+        line = line.removesuffix("::").removesuffix(" with")
         if issubclass(kind, Propagation):
             said = "label-only" if kind.local and not kind.needs_output else "waits for the output"
             rows.append([f"`{name}`", "propagation", said if kind.local else "true gradient", line])

@@ -19,7 +19,11 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "snntorch_brp"
-NOT_PUBLIC = {"__init__", "__main__", "start", "version", "cli", "paper", "label_only"}
+NOT_PUBLIC = {"__init__", "__main__", "start", "version", "cli", "paper", "label_only", "runtime"}
+FOLDERS = {  # whose modules have pages, beside what the folder itself exports; all of them where nothing is said
+    "analysis": (), "attachment": (), "fused": (), "shifting": (),
+    "runs": ("trained",), "tasks": ("base", "registry"), "training": ("checkpoint", "pipeline", "tensorboard"),
+}  # fmt: skip
 
 
 def _beside(name: str) -> Any:
@@ -62,7 +66,7 @@ def _exports(init: Path) -> dict[str, str]:
 
 
 def public_modules() -> list[str]:
-    """Public modules: those at the root, folders that export names, and the modules of folders that export none."""
+    """Public modules: those at the root, and of each folder what it exports and what ``FOLDERS`` adds."""
     found = []
     for path in sorted(PACKAGE.iterdir()):
         if path.stem in NOT_PUBLIC or path.name.startswith("_"):
@@ -71,7 +75,8 @@ def public_modules() -> list[str]:
             found.append(path.stem)
         elif (path / "__init__.py").exists():
             inside = sorted(p.stem for p in path.glob("*.py") if not p.name.startswith("_"))
-            found += [path.name] if _exports(path / "__init__.py") else [f"{path.name}.{name}" for name in inside]
+            found += [path.name] if _exports(path / "__init__.py") else []
+            found += [f"{path.name}.{name}" for name in inside if name in FOLDERS.get(path.name, inside)]
     return found
 
 
@@ -138,8 +143,12 @@ def on_config(config: Any) -> Any:
     tutorials = [{_title(path): f"tutorials/{path.stem}.md"} for path in notebooks.examples()]
     config.nav.insert(guide + 1, {"Tutorials": tutorials})
     modules = [{name: f"reference/{name}.md"} for name in public_modules() if "." not in name]
-    inside = [{name: f"reference/{name}.md"} for name in public_modules() if "." in name]
-    config.nav.append({"API reference": [{"Public names": "reference/index.md"}, *modules, {"data": inside}]})
+    inside: dict[str, list[dict[str, str]]] = {}
+    for name in public_modules():
+        if "." in name:
+            inside.setdefault(f"{name.partition('.')[0]}, by module", []).append({name: f"reference/{name}.md"})
+    folders = [{title: pages} for title, pages in inside.items()]
+    config.nav.append({"API reference": [{"Public names": "reference/index.md"}, *modules, *folders]})
     config.watch += [str(PACKAGE), str(ROOT / "examples")]
     return config
 
