@@ -82,7 +82,7 @@ def public_modules() -> list[str]:
 
 def _reference() -> dict[str, str]:
     """Markdown pages by address."""
-    page = "# `snntorch_brp.{0}`\n\n::: snntorch_brp.{0}\n"
+    page = "::: snntorch_brp.{}\n    options: {{heading_level: 1, show_root_full_path: true}}\n"
     pages = {f"reference/{name}.md": page.format(name) for name in public_modules()}
     rows = [
         f"| [`{name}`][{module}.{name}] | `{module}` |" if module.split(".")[1] not in NOT_PUBLIC else f"| `{name}` | |"
