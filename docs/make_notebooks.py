@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -97,16 +98,17 @@ def _picture(png: bytes) -> dict[str, Any]:
 
 
 def main(wanted: list[str]) -> None:
-    """Run the examples named, or all."""
-    import matplotlib
-
-    matplotlib.use("agg")
+    """Run the examples named, or all, each in a process of its own."""
     NOTEBOOKS.mkdir(exist_ok=True)
-    for path in examples():
-        if not wanted or path.stem in wanted:
-            print(path.stem, flush=True)
-            made = notebook(path.read_text(), run(path))
-            (NOTEBOOKS / f"{path.stem}.ipynb").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    names = wanted or [path.stem for path in examples()]
+    if len(names) > 1:
+        for name in names:
+            print(name, flush=True)
+            subprocess.run([sys.executable, __file__, name], check=True, env=os.environ | {"MPLBACKEND": "agg"})
+        return
+    path = ROOT / "examples" / f"{names[0]}.py"
+    made = notebook(path.read_text(), run(path))
+    (NOTEBOOKS / f"{path.stem}.ipynb").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
