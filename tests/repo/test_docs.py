@@ -44,7 +44,11 @@ def blocks() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("name", "code"), blocks(), ids=[name for name, _ in blocks()])
+SLOW = {"runs.md 1": pytest.mark.slow}  # trains by a command of its own
+CODE = [pytest.param(name, code, id=name, marks=SLOW.get(name, ())) for name, code in blocks()]
+
+
+@pytest.mark.parametrize(("name", "code"), CODE)
 def test_a_block_runs_in_itself(name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
