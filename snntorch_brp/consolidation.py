@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.layer_view import LayerView
+from snntorch_brp.traces import Decays, fold
 from snntorch_brp.window import Window
 
 
@@ -27,15 +29,31 @@ class Gradients(NamedTuple):
     spikes: Tensor | None = None  # in the place of ∂L/∂s_t
     membrane: Tensor | None = None  # in the place of ∂L/∂v_t
     current: Tensor | None = None  # in the place of ∂L/∂I_t: past the neuron, straight to the synapse
+    traced: Tensor | None = None  # the same, on the current that traces of the inputs would make: g_t gives g_t x̄_tᵀ
+
+    def folded(self, decays: Decays) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Gradients on spikes, membrane and current alone: ``Σ_t g_t x̄_tᵀ`` is a sum over x_t, too.
+
+        Args:
+            decays: Those of the traces x̄.
+        """
+        if self.traced is None:
+            return self[:3]
+        current = fold(self.traced, decays)
+        return self.spikes, self.membrane, current if self.current is None else current + self.current
 
 
 class Consolidation(ABC):
     """A rule for how a layer learns. Write your own by subclassing it.
 
     Attributes:
-        keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current". Nothing
-            else is kept, to save memory. A class attribute, or a property where it depends on the options.
+        keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current" (also for
+            ``traced``), "inputs". Nothing else is kept, to save memory. A class attribute, or a property where it
+            depends on the options.
         compares_samples: It needs all samples of a batch at once.
+        causal: What it gives at a step needs that step and :meth:`Window.trace` alone, so that it can learn online.
+        without_recurrence: Of a recurrent layer, what its own spikes did to it since has no part in the gradient.
+        fusible: It asks for nothing that the fused engine does not give (label, inputs, learned values).
     """
 
     @property
@@ -44,6 +62,13 @@ class Consolidation(ABC):
         return frozenset()
 
     compares_samples: ClassVar[bool] = False
+    causal: ClassVar[bool] = False
+    without_recurrence: ClassVar[bool] = False
+    fusible: ClassVar[bool] = True
+
+    def decays(self, layer: LayerView) -> Decays:
+        """Decays of the traces x̄ of the inputs, those of the layer's own membrane here."""
+        return layer.decays
 
     @abstractmethod
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
@@ -71,6 +96,8 @@ class PseudoGradient(Consolidation):
         >>> PseudoGradient().gradients(delta, Window(torch.zeros(20, 1, 2))).spikes.tolist()
         [[[0.5, -0.5]]]
     """
+
+    causal: ClassVar[bool] = True
 
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
         """``∂L/∂s_t := δ_t``."""
