@@ -1,5 +1,6 @@
 """Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
 
+from snntorch_brp import rules
 from snntorch_brp.attach import Attached, Online, attach
 from snntorch_brp.callbacks import Callback, EarlyStopping
 from snntorch_brp.checkpoint import Checkpoints
@@ -74,6 +75,7 @@ __all__ = [
     "propagation_named",
     "rate_encode",
     "reset_state",
+    "rules",
     "trace",
     "unroll",
 ]

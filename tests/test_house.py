@@ -143,7 +143,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
 def test_examples_in_docstrings_run(name: str) -> None:
     module = importlib.import_module(name)
     public: dict[str, object] = {}
-    for open_to_all in (snntorch_brp.models, snntorch_brp.trainer, snntorch_brp):
+    for open_to_all in (snntorch_brp.models, snntorch_brp.trainer, snntorch_brp.rules, snntorch_brp):
         public |= {key: value for key, value in vars(open_to_all).items() if not key.startswith("_")}
     scope = {**public, **vars(module), "torch": torch, "nn": nn, "F": F, "snn": snn}
     torch.manual_seed(0)
@@ -156,5 +156,10 @@ def test_examples_in_docstrings_run(name: str) -> None:
 
 @pytest.mark.parametrize("name", snntorch_brp.__all__)
 def test_every_public_name_shows_how_it_is_used(name: str) -> None:
-    made_by_another = {"Attached", "Propagation", "Consolidation"}  # abstract, or made by a function that has one
+    made_by_another = {
+        "Attached",
+        "Propagation",
+        "Consolidation",
+        "rules",
+    }  # abstract, or made by a function that has one
     assert ">>>" in getattr(snntorch_brp, name).__doc__ or name in made_by_another

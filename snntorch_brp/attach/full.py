@@ -37,6 +37,11 @@ class Attached(Handle):
         self, net: nn.Module, propagation: Propagation, *, encode_targets: EncodeTargets | None, **options: Any
     ) -> None:
         super().__init__(net, propagation, **options)
+        if propagation.spatial:
+            raise ValueError(
+                f"{type(propagation).__name__} is the loss's gradient at one step, and is taken while the network "
+                "runs: use attach(..., credit='trace') or credit='instant'"
+            )
         self.encode_targets = encode_targets
         self._found_out = bool(self._outputs or self._readouts)  # which layers are outputs
         self._last: LayerRecord | None = None  # the layer that was called last

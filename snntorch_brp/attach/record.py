@@ -34,7 +34,7 @@ class LayerRecord:
         view: What its rule may know of it.
     """
 
-    def __init__(self, name: str, module: nn.Module, view: LayerView | None = None) -> None:
+    def __init__(self, name: str, module: nn.Module, view: LayerView) -> None:
         self.name = name
         self.module = module
         self.view = view
@@ -171,7 +171,7 @@ class LayerRecord:
                 for steps in (self.spikes, self.membrane, self.current)
             )
             inputs = [steps[0] if self.whole else steps for steps in self.inputs.values()] or None
-            if self.view is not None and self.inputs:
+            if self.inputs:
                 self.view.synapses = tuple(self.inputs)
             self._window = Window(
                 spikes,  # type: ignore[arg-type]
