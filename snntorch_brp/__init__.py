@@ -1,9 +1,7 @@
 """Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
 
 from snntorch_brp import rules
-from snntorch_brp.attach import Attached, Online, attach
-from snntorch_brp.callbacks import Callback, EarlyStopping
-from snntorch_brp.checkpoint import Checkpoints
+from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.consolidation import (
     STDP,
     Consolidation,
@@ -31,10 +29,14 @@ from snntorch_brp.propagation import (
     SignProjection,
     propagation_named,
 )
+from snntorch_brp.runs.trained import load
+from snntorch_brp.sequence import observe, unroll
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
-from snntorch_brp.trainer import BRPTrainer
-from snntorch_brp.unroll import observe, unroll
+from snntorch_brp.training import BRPTrainer
+from snntorch_brp.training.callbacks import Callback, EarlyStopping
+from snntorch_brp.training.checkpoint import Checkpoints
+from snntorch_brp.version import __version__
 
 __all__ = [
     "BRP",
@@ -62,6 +64,7 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "__version__",
     "attach",
     "boxcar",
     "calibrate",
@@ -69,6 +72,7 @@ __all__ = [
     "firing_fault",
     "firing_message",
     "label_spikes",
+    "load",
     "observe",
     "parameter_groups",
     "patch_filters",

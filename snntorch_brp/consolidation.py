@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.traces import Decays, fold
-from snntorch_brp.window import Window
 
 
 class Gradients(NamedTuple):
@@ -181,8 +181,9 @@ class SimilarityMatching(Consolidation):
     """Samples that are sent the same shall be alike: ``¼ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²``.
 
     This is the similarity matching loss of Nøkland and Eidnes ("Training Neural Networks with Local Error Signals",
-    ICML 2019), whose networks do not spike, with two differences: cosines are compared with those of δ, not with those
-    of centered one-hot labels, and a convolution's activity enters place by place, not as a standard deviation.
+    ICML 2019), whose networks do not spike, with three differences: the activity is compared as it is, and not behind a
+    trained layer of its own; with the cosines of δ, not with those of centered one-hot labels; and a convolution's
+    place by place, not as a standard deviation.
 
     Args:
         center: What is subtracted from rates before their cosines are taken: "sample", each sample's mean over its

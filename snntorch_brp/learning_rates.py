@@ -16,10 +16,11 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Parameters for any of torch's optimizers, in two groups: hidden layers, and the output.
 
-    The output learns from the loss and stops when it is small. A hidden layer is sent its label again and again, and
-    Adam moves each weight by about the learning rate at every step, however small the gradient: at 1e-2 its first step
-    is 0.4 of the norm of 784 inputs' weights, and a layer that has left the range in which its neurons' surrogate
-    passes a gradient never comes back.
+    Adam moves each weight by about the learning rate at every step, however small the gradient. Its first step is up to
+    ``lr √(3 fan_in)`` of the norm of weights that torch has drawn: half of it at 1e-2 and 784 inputs. Blind BRP goes on
+    pushing as long as it is sent labels, so that more and more hidden neurons fire; and a step of the output's weights
+    moves its membranes by about ``lr`` times the number of them. Where training collapses at a tutorial's 1e-2, lower
+    the output's rate first, to 1e-3, and then see whether the hidden layers want another.
 
     Args:
         net: The network.
@@ -37,9 +38,9 @@ def parameter_groups(
 
     Example:
         >>> net = nn.Sequential(nn.Linear(784, 100), RefractoryLeaky(), nn.Linear(100, 10), RefractoryLeaky())
-        >>> optimizer = torch.optim.Adam(parameter_groups(net, lr=1e-2, hidden_lr=1e-3))
+        >>> optimizer = torch.optim.Adam(parameter_groups(net, lr=1e-3, hidden_lr=1e-4))
         >>> [(group["lr"], len(group["params"])) for group in optimizer.param_groups]
-        [(0.001, 2), (0.01, 2)]
+        [(0.0001, 2), (0.001, 2)]
     """
     hidden_lr = lr / 10 if hidden_lr is None else hidden_lr
     if lr < 0 or hidden_lr < 0:

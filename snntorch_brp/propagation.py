@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.encoding import label_spikes
-from snntorch_brp.window import Window
 
 
 def project(signal: Tensor, feedback: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class BRP(Propagation):
     """Biologically plausible reward propagation (eq. 5): ``TP = ȳ``, the label and nothing else.
 
     Sending the label through a fixed random matrix is direct random target projection (DRTP; Frenkel, Lefebvre, Bol,
-    "Learning Without Feedback", arXiv 2019, Frontiers in Neuroscience 2021); BRP brings it to spiking networks.
+    "Learning Without Feedback", arXiv 2019, Frontiers in Neuroscience 2021); BRP is that in a spiking network.
 
     With ``centered`` the signal ``ȳ - 1/K`` is, but for its sign, the limit κ -> 0 of :class:`RewardPrediction`: a
     layer that reads nothing predicts every class alike. The sign is that of B_l, whose entries are as often negative

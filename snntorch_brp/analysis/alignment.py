@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.attach import attach
+from snntorch_brp.attachment import attach
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.neurons import reset_state, unwrapped
 from snntorch_brp.propagation import Backprop, Propagation
-from snntorch_brp.trainer import Loss, rate_mse
-from snntorch_brp.unroll import spikes_of, unroll
+from snntorch_brp.sequence import spikes_of, unroll
+from snntorch_brp.training import Loss, rate_mse
 
 
 def layer_gradients(
@@ -43,10 +43,10 @@ def layer_gradients(
         propagation: The rule.
         num_classes: Number of classes K.
         feedback: The fixed matrices B_l, such as ``trainer.attached.feedback``; drawn from ``seed`` when None.
-        consolidation: As in :func:`snntorch_brp.attach`.
+        consolidation: As in :func:`snntorch_brp.attachment`.
         loss: Loss of the output spikes and labels; the paper's mean squared error when None.
         loops_inside: Whether ``net(x)`` runs all steps; when None, everything but an ``nn.Sequential`` does.
-        output: As in :func:`snntorch_brp.attach`.
+        output: As in :func:`snntorch_brp.attachment`.
         seed: Of torch's random numbers while the network runs, so that every rule sees the same dropout.
 
     Returns:

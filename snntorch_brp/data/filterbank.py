@@ -42,9 +42,12 @@ class FilterBank:
         """One recording [L] at ``rate`` Hz to [frames, bands]: 1 + (dB below the loudest) / range, cut at 0.
 
         Raises:
-            BadRecording: If it is too short for that many frames.
+            BadRecording: If it is too short for that many frames, or its energies are zero or not finite.
         """
         energies = mel_energies(samples, rate, bands=self.bands, frames=self.frames)
+        loudest = float(energies.max())
+        if not 0 < loudest < float("inf"):
+            raise BadRecording(f"the energies of its bands are {loudest} at most: nearly silent, or damaged samples")
         relative = 10 * (energies / energies.max()).clamp(min=1e-20).log10()
         return (1 + relative / self.range_db).clamp(min=0)
 

@@ -16,18 +16,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused.dynamics import dynamics_of
 from snntorch_brp.fused.fire import fire, fire_back
+from snntorch_brp.fused.kernels import pooled
 from snntorch_brp.fused.memory import recycled
 from snntorch_brp.fused.plan import Layer, NotFusible, neuron_shapes, plan
 from snntorch_brp.fused.products import matrix_units_available
 from snntorch_brp.fused.synapse import Passed
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
-from snntorch_brp.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Chunk:
 
 
 class FusedEngine:
-    """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attach`.
+    """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attachment`.
 
     Args:
         net: A network that :func:`snntorch_brp.fused.plan` accepts.
@@ -107,6 +108,7 @@ class FusedEngine:
         self.watch: Callable[[str, Tensor], None] | None = None  # is told a layer's name and rates, [b, *]
         self._key: object = None  # the input for which the numbers of neurons are known
         self._neurons: dict[str, int] = {}
+        self._shapes: list[tuple[int, ...]] = []
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill ``.grad`` of every parameter from one batch; gradients add up as in PyTorch.
@@ -217,9 +219,13 @@ class FusedEngine:
         """See that network and input (still) fit; hooks, for one, may have come and gone since the last step."""
         self.layers = plan(self.net)
         key = x.shape[2:], x.dtype
+        if key != self._key:
+            self._key, self._shapes = None, neuron_shapes(self.layers, *key)
+        for shape, layer in zip(self._shapes, self.layers[1:], strict=False):
+            layer.synapse.receive(shape)
         if key == self._key:
             return
-        shapes = neuron_shapes(self.layers, *key)
+        shapes = self._shapes
         if shapes[-1] != (self.feedback.num_classes,):
             raise ValueError(
                 f"the network must give spikes [T, B, K={self.feedback.num_classes}], but its output "
@@ -255,7 +261,7 @@ class FusedEngine:
             if following is not None and not autograd:
                 pool, dtype = following.synapse.intake(dtype, self.parts)
             if spikes is None:
-                size = (x.shape[1], len(x), *_pooled(current.shape[2:], pool))
+                size = (x.shape[1], len(x), *pooled(current.shape, pool)[2:])
                 spikes = recycled(size, like=current, dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             membrane, rate = fire(current, dynamics_of(layer.neuron, current), spikes[:, rows], pool)
@@ -350,12 +356,6 @@ def _check_finite(membrane: Tensor, layer: Layer) -> None:
             f"the membrane of layer '{layer.name}' is not finite: look for NaN or inf in the input, or lower the "
             "learning rate"
         )
-
-
-def _pooled(shape: Sequence[int], pool: tuple[int, int]) -> list[int]:
-    """Shape of one sample's spikes ``[*]`` after pooling."""
-    windows = (1,) * (len(shape) - 2) + pool[-min(len(shape), 2) :]
-    return [size // window for size, window in zip(shape, windows, strict=True)]
 
 
 class _Spikes(Sequence[Tensor]):

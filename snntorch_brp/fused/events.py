@@ -7,12 +7,15 @@ memory, so that few spikes cost little.
 from __future__ import annotations
 
 import ctypes
+import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.fused.build import library
+from snntorch_brp.fused.build import check_structs, library
 from snntorch_brp.fused.memory import scratch
+from snntorch_brp.fused.pointers import address
 
 DENSITY = 0.3  # above this share of inputs that are not 0, a dense convolution is as fast
 FEW_TAPS = 8  # but for kernels of so few weights an output, which leave the dense one waiting for memory
@@ -41,25 +44,35 @@ def worth_it(z: Tensor, conv: nn.Module) -> bool:
 
 def convolve(z: Tensor, conv: nn.Conv1d | nn.Conv2d, *, passing: bool = False) -> Tensor:
     """The convolution of ``z``, ``[M, C, *]``, with channels last in memory; ``passing`` if soon forgotten."""
-    kernels, z = library(), z.contiguous()
-    assert kernels is not None
+    z = z.contiguous()
     geometry, shape = _geometry(z, conv)
     weight = conv.weight.detach().flip(-1).movedim(0, -1).contiguous()
-    bias = conv.bias.detach() if conv.bias is not None else weight.new_zeros(conv.out_channels)
+    bias = conv.bias.detach().contiguous() if conv.bias is not None else weight.new_zeros(conv.out_channels)
     size = (len(z), *shape, conv.out_channels)
     out = scratch("current", size, z.dtype) if passing else z.new_empty(size)
-    kernels.convolve_float32(_at(z), ctypes.byref(geometry), _at(weight), _at(bias), _at(out))
+    _kernels().convolve_float32(
+        _floats(z, "spikes", z.shape),
+        ctypes.byref(geometry),
+        _floats(weight, "weights", (conv.in_channels, *conv.kernel_size, conv.out_channels)),
+        _floats(bias, "biases", (conv.out_channels,)),
+        _floats(out, "currents", size, written=True),
+    )
     return out.movedim(-1, 1)
 
 
 def convolution_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple[Tensor, Tensor]:
     """∇W and ∇b from the gradients ``a`` of the output, ``[M, C_out, *]``."""
-    kernels, z, a = library(), z.contiguous(), a.movedim(1, -1).contiguous()
-    assert kernels is not None
-    geometry, _ = _geometry(z, conv)
+    z, a = z.contiguous(), a.movedim(1, -1).contiguous()
+    geometry, shape = _geometry(z, conv)
     weights, threads = conv.weight.numel(), min(torch.get_num_threads(), len(z))
     pieces = z.new_zeros(threads, weights + conv.out_channels)
-    kernels.convolve_gradient_float32(_at(z), ctypes.byref(geometry), _at(a), _at(pieces), ctypes.c_int64(threads))
+    _kernels().convolve_gradient_float32(
+        _floats(z, "spikes", z.shape),
+        ctypes.byref(geometry),
+        _floats(a, "gradients", (len(z), *shape, conv.out_channels)),
+        _floats(pieces, "sums", pieces.shape, written=True),
+        ctypes.c_int64(threads),
+    )
     total = pieces.sum(0)
     turned = total[:weights].view(*conv.weight.shape[1:], conv.out_channels)
     return turned.movedim(-1, 0).flip(-1).contiguous(), total[weights:].clone()
@@ -67,7 +80,8 @@ def convolution_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> 
 
 def _geometry(z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple[_Conv, tuple[int, ...]]:
     """What the kernel is told, and the shape of the output without its channels."""
-    assert not isinstance(conv.padding, str)
+    if isinstance(conv.padding, str) or z.dim() != 2 + len(conv.kernel_size) or z.shape[1] != conv.in_channels:
+        raise ValueError(f"images {tuple(z.shape)} and padding {conv.padding!r} do not fit {conv}")
     flat = (1,) if isinstance(conv, nn.Conv1d) else ()
     size, kernel = (*flat, *z.shape[2:]), (*flat, *conv.kernel_size)
     padding = (*(0 for _ in flat), *conv.padding)
@@ -76,5 +90,14 @@ def _geometry(z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple[_Conv, tuple[int,
     return geometry, out[len(flat) :]
 
 
-def _at(x: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(x.data_ptr())
+def _floats(x: Tensor, name: str, shape: Sequence[int], *, written: bool = False) -> ctypes.c_void_p:
+    return address(x, name, dtype=torch.float32, shape=shape, written=written)
+
+
+@functools.cache
+def _kernels() -> ctypes.CDLL:
+    kernels = library()
+    if kernels is None:
+        raise RuntimeError("there are no compiled kernels")
+    check_structs(kernels, "conv_struct_sizes", {"Conv": _Conv})
+    return kernels

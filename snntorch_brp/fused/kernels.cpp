@@ -314,6 +314,14 @@ extern "C" void convolve_gradient_float32(const float* images, const Conv* conv,
     }
 }
 
+extern "C" void neuron_struct_sizes(int64_t* sizes) {
+    sizes[0] = sizeof(Neuron);
+    sizes[1] = sizeof(Shape);
+    sizes[2] = sizeof(Strided);
+}
+
+extern "C" void conv_struct_sizes(int64_t* sizes) { sizes[0] = sizeof(Conv); }
+
 #define SCAN(name, F, O)                                                                                            \
     extern "C" void name(F* current, const Shape* shape, const Neuron* neuron, O* out, int64_t out_step,            \
                          int64_t out_sample, int64_t pool_h, int64_t pool_w, F* rate) {                             \

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from snntorch_brp.fused.build import library
+from snntorch_brp.fused.build import check_structs, library
 from snntorch_brp.fused.dynamics import Dynamics
+from snntorch_brp.fused.pointers import address
 from snntorch_brp.surrogate import Boxcar
 
 _RESETS = {"forget": 0, "subtract": 1, "none": 2}
@@ -50,6 +52,7 @@ def can_run(current: Tensor, neuron: Dynamics) -> bool:
         and neuron.beta.numel() == 1
         and neuron.threshold.numel() == 1
         and neuron.tau_ref < 256
+        and current.layout is torch.strided
         and current.numel() > 0
         and (_is_dense(current) or _is_channels_last(current))
         and library() is not None
@@ -69,15 +72,16 @@ def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]
     Returns:
         Mean spike rate of each neuron, ``[B, *]``.
     """
+    held = _in_memory(current)
+    rate = held.new_empty(held.shape[1:])
     kernel = f"scan_{_NAMES[current.dtype]}" + (f"_to_{_NAMES[spikes.dtype]}" if spikes.dtype != current.dtype else "")
-    rate = current.new_empty(_in_memory(current)[0].shape)
     _function(kernel)(
-        ctypes.c_void_p(current.data_ptr()),
+        address(held, "currents", dtype=current.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(_shape(current, pool)),
         ctypes.byref(_neuron(neuron)),
-        ctypes.c_void_p(spikes.data_ptr()),
+        address(spikes, "spikes", dtype=spikes.dtype, shape=pooled(current.shape, pool), free=2, written=True),
         *map(ctypes.c_int64, (spikes.stride(0), spikes.stride(1), *pool)),
-        ctypes.c_void_p(rate.data_ptr()),
+        address(rate, "rates", dtype=current.dtype, shape=held.shape[1:], written=True),
     )
     return rate if _is_dense(current) else rate.movedim(-1, 1)
 
@@ -87,12 +91,12 @@ def adjoint_(
 ) -> Tensor:
     """:func:`adjoint` in place: ``membrane`` becomes the gradient of the currents, and is returned."""
     psi = None if isinstance(neuron.spike_grad, Boxcar) else neuron.psi(membrane)
-    held = [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
+    held, gradients = _in_memory(membrane), [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
     _function(f"adjoint_{_NAMES[membrane.dtype]}")(
-        ctypes.c_void_p(membrane.data_ptr()),
+        address(held, "membranes", dtype=membrane.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(_shape(membrane, (1, 1))),
         ctypes.byref(_neuron(neuron)),
-        *(ctypes.byref(_strided(x)) for x in held),
+        *(ctypes.byref(_strided(x, held)) for x in gradients),
     )
     return membrane
 
@@ -120,10 +124,25 @@ def _alike(x: Tensor | None, like: Tensor) -> Tensor | None:
     return x if _is_dense(x) else x.contiguous()
 
 
-def _strided(x: Tensor | None) -> _Strided:
+def _strided(x: Tensor | None, like: Tensor) -> _Strided:
     if x is None:
         return _Strided(None, 0, 0)
-    return _Strided(x.data_ptr(), x.stride(0) if len(x) > 1 else 0, x.stride(1))
+    shape = (len(like) if len(x) > 1 else 1, *like.shape[1:])
+    data = address(x, "a gradient", dtype=like.dtype, shape=shape, free=2)
+    return _Strided(data, x.stride(0) if len(x) > 1 else 0, x.stride(1))
+
+
+def pooled(shape: Sequence[int], pool: Sequence[int]) -> tuple[int, ...]:
+    """Shape of spikes ``[T, B, C, H, W]`` or ``[T, B, C, W]`` averaged over windows of ``pool``.
+
+    Raises:
+        ValueError: If the neurons have no height or width that could be pooled.
+    """
+    places = max(len(shape) - 3, 0)  # dimensions behind the channels
+    if any(window > 1 for window in pool[: max(2 - places, 0)]):
+        raise ValueError(f"neurons {tuple(shape[2:])} cannot be pooled over windows of {tuple(pool)}")
+    windows = (1,) * (len(shape) - min(places, 2)) + tuple(pool[2 - min(places, 2) :])
+    return tuple(size // window for size, window in zip(shape, windows, strict=True))
 
 
 def _shape(x: Tensor, pool: Sequence[int]) -> _Shape:
@@ -158,7 +177,14 @@ def _neuron(neuron: Dynamics) -> _Neuron:
 
 def _function(name: str) -> ctypes._NamedFuncPointer:
     kernels = library()
-    assert kernels is not None
+    if kernels is None:
+        raise RuntimeError("there are no compiled kernels")
+    _check(kernels)
     function = getattr(kernels, name)
     function.restype = None
     return function
+
+
+@functools.cache
+def _check(kernels: ctypes.CDLL) -> None:
+    check_structs(kernels, "neuron_struct_sizes", {"Neuron": _Neuron, "Shape": _Shape, "Strided": _Strided})

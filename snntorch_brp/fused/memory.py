@@ -21,7 +21,7 @@ def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     key, size = f"{role} {dtype}", math.prod(shape)
     held = _held.__dict__.get(key)
     if held is None or held.numel() < size:
-        held = _held.__dict__[key] = torch.empty(size, dtype=dtype)
+        held = _held.__dict__[key] = torch.empty(size, dtype=dtype, device="cpu")
     return held[:size].view(*shape)
 
 
@@ -38,7 +38,7 @@ def recycled(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = 
         block = _free[size].pop()
     except (KeyError, IndexError):
         _free.clear()
-        block = torch.empty(size, dtype=torch.uint8)
+        block = torch.empty(size, dtype=torch.uint8, device="cpu")
     lent = (ctypes.c_byte * size).from_address(block.data_ptr())  # dies with the last tensor on it
     weakref.finalize(lent, _give_back, block).atexit = False
     return torch.frombuffer(lent, dtype=dtype).view(*shape)

@@ -47,7 +47,8 @@ struct alignas(64) Tiles {  // all eight of 16 rows of 64 bytes
 uint32_t rounded(float x) {
     uint32_t u;
     std::memcpy(&u, &x, 4);
-    return (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+    const uint32_t near = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+    return (u & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : near;  // NaN stays NaN, whatever its mantissa
 }
 
 float widened(uint32_t x) {
@@ -217,6 +218,11 @@ void multiply(const Product& p) {
 extern "C" int32_t matrix_units_ready() {
     constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+extern "C" void matrix_struct_sizes(int64_t* sizes) {
+    sizes[0] = sizeof(Matrix);
+    sizes[1] = sizeof(Product);
 }
 
 extern "C" void multiply_spikes(const Product* product, int32_t back, int32_t parts) {

@@ -16,8 +16,9 @@ import functools
 import torch
 from torch import Tensor
 
-from snntorch_brp.fused.build import library
+from snntorch_brp.fused.build import check_structs, library
 from snntorch_brp.fused.memory import recycled, scratch
+from snntorch_brp.fused.pointers import address
 
 _BLOCK = 32  # the kernel's
 
@@ -37,7 +38,10 @@ class _Product(ctypes.Structure):
 def matrix_units_available() -> bool:
     """Whether this machine has the matrix units, and the compiler and the system know how to use them."""
     kernels = library()
-    return kernels is not None and bool(kernels.matrix_units_ready())
+    if kernels is None or not kernels.matrix_units_ready():
+        return False
+    check_structs(kernels, "matrix_struct_sizes", {"Matrix": _Matrix, "Product": _Product})
+    return True
 
 
 def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int, passing: bool = False) -> Tensor:
@@ -56,8 +60,9 @@ def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int, passin
     start = _zeros(N)
     if bias is not None:
         start[:N] = bias.detach()
-    floats, spikes = _Matrix(weight.data_ptr(), N, F), _Matrix(z.data_ptr(), M, F)
-    product = _Product(floats, spikes, F, start.data_ptr(), out.data_ptr())
+    floats = _Matrix(address(weight, "weights", dtype=torch.float32, shape=(N, F)), N, F)
+    spikes = _Matrix(address(z, "spikes", dtype=torch.bfloat16, shape=(M, F)), M, F)
+    product = _Product(floats, spikes, F, start.data_ptr(), _sums(out, (M, N)))
     _multiply(product, back=False, parts=parts)
     return out
 
@@ -68,17 +73,23 @@ def weight_gradient(a: Tensor, z: Tensor, gradient: Tensor | None, *, parts: int
     (M, F), N = z.shape, a.shape[1]
     start = _zeros(F) if gradient is None else None
     out = recycled((N, F), like=a) if gradient is None else gradient
-    floats, spikes = _Matrix(a.data_ptr(), N, N), _Matrix(z.data_ptr(), F, F)
-    product = _Product(floats, spikes, M, None if start is None else start.data_ptr(), out.data_ptr())
+    floats = _Matrix(address(a, "gradients", dtype=torch.float32, shape=(M, N)), N, N)
+    spikes = _Matrix(address(z, "spikes", dtype=torch.bfloat16, shape=(M, F)), F, F)
+    product = _Product(floats, spikes, M, None if start is None else start.data_ptr(), _sums(out, (N, F)))
     _multiply(product, back=True, parts=parts)
     return out
 
 
 def _zeros(columns: int) -> Tensor:
-    return torch.zeros(-(-columns // _BLOCK) * _BLOCK)
+    return torch.zeros(-(-columns // _BLOCK) * _BLOCK, dtype=torch.float32, device="cpu")
+
+
+def _sums(out: Tensor, shape: tuple[int, int]) -> ctypes.c_void_p:
+    return address(out, "sums", dtype=torch.float32, shape=shape, written=True)
 
 
 def _multiply(product: _Product, *, back: bool, parts: int) -> None:
     kernels = library() if matrix_units_available() else None  # which also asks the system for them
-    assert kernels is not None
+    if kernels is None:
+        raise RuntimeError("there are no matrix units")
     kernels.multiply_spikes(ctypes.byref(product), ctypes.c_int32(back), ctypes.c_int32(parts))

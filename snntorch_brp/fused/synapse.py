@@ -47,15 +47,21 @@ class Synapse:
     def __init__(self, modules: Sequence[nn.Module], *, behind_neuron: bool) -> None:
         self.modules = nn.Sequential(*modules)
         self.last = modules[-1] if modules else nn.Identity()
+        self._norms = [module for module in modules if isinstance(module, _BatchNorm)]
         self.by_hand = _by_hand(self.last) and not any(list(module.parameters()) for module in modules[:-1])
-        self.pool = _pooling(modules[0]) if self.by_hand and behind_neuron else (1, 1)
-        before = modules[0 if self.pool == (1, 1) else 1 : -1]
+        self._pool = _pooling(modules[0]) if self.by_hand and behind_neuron else (1, 1)
+        self.receive(())
+
+    def receive(self, shape: Sequence[int]) -> None:
+        """Be told the shape ``[*]`` of the neurons before: not all of them can pool what they send."""
+        modules, flat = self.modules, bool(len(self.modules)) and isinstance(self.modules[0], nn.AvgPool1d)
+        self.pool = self._pool if len(shape) == (2 if flat else 3) else (1, 1)
+        before = list(modules)[0 if self.pool == (1, 1) else 1 : -1]
         swallowed = before[-1] if self.by_hand and isinstance(self.last, nn.Linear) and before else None
         self._norm: Standardize | None = None
         if isinstance(swallowed, Standardize) and len(swallowed.mean) == self.last.in_features:
             self._norm = swallowed
         self._before = nn.Sequential(*(before if self._norm is None else before[:-1]))
-        self._norms = [module for module in modules if isinstance(module, _BatchNorm)]
 
     def intake(self, dtype: torch.dtype, parts: int) -> tuple[tuple[int, int], torch.dtype]:
         """How the spikes are best handed over: already pooled over which window, and in which dtype.
@@ -66,7 +72,8 @@ class Synapse:
             dtype: The network's.
             parts: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.products`.
         """
-        exact = parts == 1 or math.prod(self.pool).bit_count() == 1  # sums of spikes over a power of two
+        among = math.prod(self.pool)  # sums of spikes over a power of two are exact up to the 8 bits of bfloat16
+        exact = parts == 1 or (among.bit_count() == 1 and among <= 256)
         matrix_units = (
             isinstance(self.last, nn.Linear)
             and self.by_hand
@@ -152,14 +159,14 @@ class Synapse:
             scaled = weight * self._norm.scale
             offset = scaled @ self._norm.mean
             weight, bias = scaled, -offset if bias is None else bias - offset  # type: ignore[assignment]
-        if z.dtype is torch.bfloat16:
+        if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
             return linear(z, weight, bias, parts=parts, passing=passing)
         return F.linear(z, weight, bias)
 
     def _linear_backward(self, rows: Tensor, z: Tensor, *, parts: int) -> None:
         assert isinstance(self.last, nn.Linear)
         weight, total, norm = self.last.weight, rows.sum(0), self._norm
-        if weight.requires_grad and z.dtype is torch.bfloat16:
+        if weight.requires_grad and z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
             gradient = weight_gradient(rows, z, weight.grad if norm is None else None, parts=parts)
         elif weight.requires_grad:
             gradient = torch.mm(rows.T, z, out=recycled(weight.shape, like=z))
@@ -191,9 +198,10 @@ def _pooling(module: nn.Module) -> tuple[int, int]:
     return size if plain else (1, 1)
 
 
-def _pair(value: int | tuple[int, ...], flat: bool) -> tuple[int, int]:
-    pair = value if isinstance(value, tuple) else (value,) * (1 if flat else 2)
-    return (1, *pair) if flat else pair  # type: ignore[return-value]
+def _pair(value: int | Sequence[int], flat: bool) -> tuple[int, int]:
+    """Height and width, from any spelling that PyTorch takes: 2, (2,), [2], (2, 2)."""
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return (1, values[-1]) if flat else (values[0], values[-1])
 
 
 def _batched(x: Tensor) -> tuple[Tensor, tuple[int, int]]:

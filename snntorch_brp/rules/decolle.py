@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.eligibility import Eligibility
 from snntorch_brp.rules.rule import Facts, LocalRule
-from snntorch_brp.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)

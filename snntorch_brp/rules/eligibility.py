@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.traces import fold
-from snntorch_brp.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Eligibility(Consolidation):
 
     Example:
         >>> from snntorch_brp.layer_view import LayerView
-        >>> from snntorch_brp.window import Window
+        >>> from snntorch_brp.activity import Window
         >>> did = torch.full((2, 1, 1), 0.5)
         >>> window = Window(did, membrane=did, layer=LayerView("lif", RefractoryLeaky(beta=0.5, threshold=0.5)))
         >>> given = Eligibility().gradients(torch.ones(1, 1, 1), window)

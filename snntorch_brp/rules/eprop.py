@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation, project
 from snntorch_brp.rules.eligibility import Eligibility, FilteredEligibility
 from snntorch_brp.rules.rule import Facts, LocalRule
-from snntorch_brp.window import Window
 
 FeedbackKind = Literal["random", "symmetric", "adaptive"]
 

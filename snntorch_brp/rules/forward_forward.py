@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.rule import Facts, LocalRule
-from snntorch_brp.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.rule import Facts, LocalRule
-from snntorch_brp.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.propagation import Propagation
-from snntorch_brp.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)
