@@ -207,7 +207,8 @@ class Online(Handle):
     def _output_gradient(self, step: _Step, labels: Tensor) -> Tensor:
         """What stands in the place of ∂L/∂s_t of the output: the gradient of the mean squared error, over T."""
         classes = self.feedback.num_classes
-        y = (step.spikes.detach() if self.propagation.every_step else step.rate).flatten(1).float().requires_grad_()
+        y = (step.spikes.detach() if self.propagation.every_step else step.rate).flatten(1)
+        y = (y if y.dtype is torch.float64 else y.float()).requires_grad_()
         if y.shape[1] != classes:
             raise ValueError(
                 f"the output layer '{step.layer.name}' has {y.shape[1]} neurons, and online learning needs one for "
