@@ -1,12 +1,14 @@
 """Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
 
 from snntorch_brp import rules
+from snntorch_brp.activity import Window
 from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.consolidation import (
     STDP,
     Consolidation,
     Correlation,
     DifferentialHebb,
+    Gradients,
     PseudoGradient,
     SimilarityMatching,
     StateDifference,
@@ -53,6 +55,7 @@ __all__ = [
     "EarlyStopping",
     "ErrorProjection",
     "Feedback",
+    "Gradients",
     "Online",
     "OutputOnly",
     "Propagation",
@@ -64,6 +67,7 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "Window",
     "__version__",
     "attach",
     "boxcar",

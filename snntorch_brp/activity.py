@@ -31,6 +31,10 @@ class Window:
 
     Attributes:
         steps: Number of time steps T in the window.
+
+    Example:
+        >>> Window(torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]])).rate.tolist()
+        [[1.0, 0.5]]
     """
 
     def __init__(

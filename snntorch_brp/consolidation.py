@@ -7,6 +7,7 @@ gradient is put. The layer's own dynamics and synapse turn that into a weight ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -24,12 +25,16 @@ class Gradients(NamedTuple):
 
     A leading axis of length 1 means the same at every step. Values are for one sample; the executor takes the
     mean over the batch.
+
+    Example:
+        >>> given = Gradients(spikes=torch.ones(1, 8, 100))  # pushes every neuron towards silence
     """
 
     spikes: Tensor | None = None  # in the place of ∂L/∂s_t
     membrane: Tensor | None = None  # in the place of ∂L/∂v_t
     current: Tensor | None = None  # in the place of ∂L/∂I_t: past the neuron, straight to the synapse
     traced: Tensor | None = None  # the same, on the current that traces of the inputs would make: g_t gives g_t x̄_tᵀ
+    weights: Sequence[Tensor | None] = ()  # ∇W of each synapse as it is, summed over the batch; keeps "inputs"
 
     def folded(self, decays: Decays) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Gradients on spikes, membrane and current alone: ``Σ_t g_t x̄_tᵀ`` is a sum over x_t, too.

@@ -60,6 +60,27 @@ class LayerView:
         """The weights of each synapse, without their graph."""
         return tuple(synapse.weight.detach() for synapse in self.synapses)  # type: ignore[operator]
 
+    def weight_roots(
+        self, gradients: Sequence[Tensor | None], scale: float | Tensor
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """The weights themselves and the gradients that a rule gives for them.
+
+        Raises:
+            ValueError: If there is not one for each synapse, or one has another shape than its weights.
+        """
+        if not gradients:
+            return []
+        own: list[Tensor] = [synapse.weight for synapse in self.synapses]  # type: ignore[misc]
+        given = [None if g is None else tuple(g.shape) for g in gradients]
+        has = [tuple(weight.shape) for weight in own]
+        if len(given) != len(has) or any(g not in (None, h) for g, h in zip(given, has, strict=True)):
+            raise ValueError(
+                f"layer '{self.name}' has weights {has}, and its rule gave gradients {given}: give "
+                "Gradients(weights=...) one for each of window.layer.synapses, None for none"
+            )
+        pairs = zip(own, gradients, strict=True)
+        return [(w, (g * scale).to(w.dtype)) for w, g in pairs if g is not None and w.requires_grad]
+
     def psi(self, membrane: Tensor) -> Tensor:
         """ψ(v), the pseudo-derivative of the layer's own spike function at the membrane potential v (any shape).
 

@@ -87,7 +87,7 @@ class Online(Handle):
         self._synapses = [
             LearningSynapse(m)
             for m in self.net.modules()
-            if isinstance(m, Synapse) and (traces or (cut and m in recurrent))
+            if isinstance(m, Synapse) and (traces or "inputs" in self.keeps or (cut and m in recurrent))
         ]
         self.clear()
 
@@ -245,7 +245,10 @@ class Online(Handle):
         if delta is None:
             return
         window = step.window(self.keeps, self._label_at(step), self._progress[step.layer.name].memory)
-        now, traced = step.roots(self.consolidation.gradients(delta, window), self._scale(step), self._with_traces)
+        given = self.consolidation.gradients(delta, window)
+        now, traced = step.roots(given, self._scale(step), self._with_traces)
+        for weight, gradient in window.layer.weight_roots(given.weights, self._scale(step)):
+            torch.autograd.backward([weight], [gradient])
         step.pull(now, traced=False, again=bool(traced))
         step.pull(traced, traced=True)
 
@@ -256,7 +259,10 @@ class Online(Handle):
             return
         window = step.window(self.keeps, self._label_at(step), self._progress[step.layer.name].memory)
         # The loss is a mean over the batch already, so its gradient is not scaled again.
-        now, traced = step.roots(self.consolidation.gradients(delta[None], window), 1.0, self._with_traces)
+        given = self.consolidation.gradients(delta[None], window)
+        now, traced = step.roots(given, 1.0, self._with_traces)
+        for weight, gradient in window.layer.weight_roots(given.weights, 1.0):
+            torch.autograd.backward([weight], [gradient])
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         step.pull(now, traced=False, again=True, into=parameters, passing=[])
         step.pull(traced, traced=True, again=True, into=parameters, passing=[])

@@ -201,6 +201,7 @@ class LayerRecord:
             if gradient is not None and tensors:
                 all_steps = (gradient * scale).to(tensors[0].dtype).expand(self.steps, *gradient.shape[1:])
                 roots += zip(tensors, [all_steps] if self.whole else all_steps.unbind(0), strict=True)
+        roots += self.view.weight_roots(gradients.weights, scale)
         return [(tensor, gradient) for tensor, gradient in roots if tensor.requires_grad]
 
 

@@ -96,7 +96,7 @@ class FusedEngine:
         self.propagation = propagation
         self.consolidation = consolidation or PseudoGradient()
         for rule in (self.propagation, self.consolidation):
-            if not rule.fusible:
+            if not rule.fusible or "inputs" in rule.keeps:
                 raise NotFusible(f"{type(rule).__name__} sees what the fused engine does not keep: use attach")
         self.loss_fn = loss_fn
         self.feedback = feedback or Feedback(num_classes)
