@@ -119,7 +119,7 @@ class Feedback(nn.Module):
         Args:
             layer: The layer's name in its network.
             key: What the rule calls it.
-            make: Makes the first value, when it is asked for the first time.
+            make: Makes the first value; its device is where the value is wanted.
 
         Example:
             >>> feedback = Feedback(10)
@@ -128,11 +128,10 @@ class Feedback(nn.Module):
             >>> feedback.learned("lif1", "baseline", lambda: torch.zeros(())).item()
             0.5
         """
-        name = _buffer_name(layer, _LEARNED) + ":" + key
-        if self._buffers.get(name) is None:
-            self.register_buffer(name, make().detach().clone())
-        held = self._buffers[name]
-        assert held is not None
+        name, first = _buffer_name(layer, _LEARNED) + ":" + key, make()
+        held = self._buffers.get(name)
+        held = first.detach().clone() if held is None else held.to(first.device)
+        self._buffers[name] = held
         return held
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

@@ -104,7 +104,7 @@ class LayerView:
 
         Args:
             key: What to call it.
-            make: Makes the first value, when it is asked for the first time.
+            make: Makes the first value; its device is where the value is wanted.
 
         Raises:
             RuntimeError: If the layer has nowhere to keep it, as in the fused engine.
