@@ -25,6 +25,7 @@ from snntorch_brp.runs.config import SCHEDULES, RunConfig, differences, resolve_
 from snntorch_brp.runs.demand import check_memory
 from snntorch_brp.runs.folder import check_free, clear, locked
 from snntorch_brp.runs.holdout import hold_back
+from snntorch_brp.rules import LocalRule
 from snntorch_brp.runs.rules import PROPAGATIONS, consolidation_named, propagation_named
 from snntorch_brp.runs.figures import RunFigures, save_figure
 from snntorch_brp.tasks.base import Sets, Task
@@ -337,11 +338,13 @@ def build_trainer(config: RunConfig, device: torch.device | None = None) -> BRPT
         if task.encoder is not RateEncoder:
             raise ValueError(f"{config.task} has an encoder of its own: 'direct' is for images")
         encoder = DirectEncoder(config.steps)
+    rule = propagation_named(config.propagation)
+    says_itself = isinstance(rule, LocalRule) and config.consolidation == "pseudo-gradient"  # which is the default
     return BRPTrainer(
         net,
         num_classes=task.num_classes,
-        propagation=propagation_named(config.propagation),
-        consolidation=consolidation_named(config.consolidation),
+        propagation=rule,
+        consolidation=None if says_itself else consolidation_named(config.consolidation),
         feedback=None if config.regions is None else Feedback(task.num_classes, regions=config.regions),
         optimizer=_optimizer(net, config),
         clip_norm=config.clip_norm,

@@ -3,7 +3,8 @@
 Two passes over the digits of scikit-learn, from one seed; the learning rate of each rule is the better of two. At rest
 the network names some 71 % of the test digits, and a rule has to name 3 % more, a little over one standard deviation of
 360 draws; most name 10 % more. Not among them are sDFA and reward-modulated STDP, which in so short a time come out
-level with rest or below it: signs of an error keep pushing when it is small, and one reward for all neurons says little.
+level with rest or below it: signs of an error keep pushing when it is small, and one reward for all neurons says
+little.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ def test_a_rule_beats_hidden_layers_at_rest(name: str) -> None:
 def test_e_prop_teaches_a_recurrent_layer_to_remember() -> None:
     """Rows of a digit one after the other: the class is known at the last row only to a layer that remembers.
 
-    At rest the network names some 65 %; random feedback, which the readout has to align with first, comes out level with
-    it in so short a time.
+    At rest the network names some 65 %; random feedback, which the readout has to align with first, comes out level
+    with it in so short a time.
     """
     rest = rows_accuracy(OutputOnly())
     assert rows_accuracy(rules.EProp(feedback="symmetric")) > rest + 3
