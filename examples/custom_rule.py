@@ -48,7 +48,6 @@ class EligibilityTrace(Consolidation):
 class OutputError(Propagation):
     needs_output = True
     every_step = True
-    fusible = False  # the fused engine keeps the output's mean rate alone
 
     def signal(self, label, *, window, feedback, output):
         return output - label  # [T, B, K]

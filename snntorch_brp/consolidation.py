@@ -55,10 +55,11 @@ class Consolidation(ABC):
         keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current" (also for
             ``traced``), "inputs". Nothing else is kept, to save memory. A class attribute, or a property where it
             depends on the options.
-        compares_samples: It needs all samples of a batch at once.
+        compares_samples: It may look at all samples of a batch. A class with ``gradients`` of its own does, unless it
+            says no; then it may be called with some samples at a time, which stay in cache.
         causal: What it gives at a step needs that step and :meth:`Window.trace` alone, so that it can learn online.
         without_recurrence: Of a recurrent layer, what its own spikes did to it since has no part in the gradient.
-        fusible: It asks for nothing that the fused engine does not give (label, inputs, learned values).
+        fusible: It asks for nothing that the fused engine does not give, such as learned values.
     """
 
     @property
@@ -66,10 +67,15 @@ class Consolidation(ABC):
         """Nothing but spikes here."""
         return frozenset()
 
-    compares_samples: ClassVar[bool] = False
+    compares_samples: ClassVar[bool] = True
     causal: ClassVar[bool] = False
     without_recurrence: ClassVar[bool] = False
     fusible: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kw: object) -> None:
+        super().__init_subclass__(**kw)
+        if "gradients" in vars(cls) and "compares_samples" not in vars(cls):
+            cls.compares_samples = True
 
     def decays(self, layer: LayerView) -> Decays:
         """Decays of the traces x̄ of the inputs, those of the layer's own membrane here."""
@@ -103,6 +109,7 @@ class PseudoGradient(Consolidation):
     """
 
     causal: ClassVar[bool] = True
+    compares_samples: ClassVar[bool] = False
 
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
         """``∂L/∂s_t := δ_t``."""
@@ -129,6 +136,8 @@ class StateDifference(Consolidation):
         >>> (window.steps * StateDifference(state="rate").gradients(delta, window).spikes).tolist()
         [[[0.5, 1.5]]]
     """
+
+    compares_samples: ClassVar[bool] = False
 
     state: Literal["membrane", "rate"] = "membrane"
     gain: float = 1.0
@@ -169,6 +178,8 @@ class Correlation(Consolidation):
         >>> Correlation().gradients(delta, window).spikes.abs().max().item() < 1e-6
         True
     """
+
+    compares_samples: ClassVar[bool] = False
 
     rectify: bool = False
 
@@ -282,6 +293,7 @@ class STDP(Consolidation):
         [0.5, 1.0, -1.0]
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"current"})
 
     decay: float = 0.5
@@ -319,6 +331,7 @@ class DifferentialHebb(Consolidation):
         [0.0, 1.0, -0.5]
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"current"})
 
     decay: float = 0.5

@@ -37,7 +37,9 @@ class Propagation(ABC):
         every_step: The output is given at every step, ``[T, B, K]``, and not as the mean rate.
         spatial: The signal is the loss's own gradient at a step, brought back through the layers behind within that
             step: global in space, local in time.
-        fusible: It asks for nothing that the fused engine does not give (every_step, learned values).
+        fusible: It asks for nothing that the fused engine does not give, such as learned values.
+        compares_samples: ``signal`` may look at all samples of a batch. A class with a ``signal`` of its own does,
+            unless it says no; then it may be called with some samples at a time, which stay in cache.
     """
 
     local: ClassVar[bool] = True
@@ -47,6 +49,12 @@ class Propagation(ABC):
     every_step: ClassVar[bool] = False
     spatial: ClassVar[bool] = False
     fusible: ClassVar[bool] = True
+    compares_samples: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kw: object) -> None:
+        super().__init_subclass__(**kw)
+        if "signal" in vars(cls) and "compares_samples" not in vars(cls):
+            cls.compares_samples = True
 
     @property
     def keeps(self) -> frozenset[str]:
@@ -105,6 +113,8 @@ class BRP(Propagation):
         [[[0.0, 0.0, 1.0]]]
     """
 
+    compares_samples: ClassVar[bool] = False
+
     label_rate: float = 1.0
     stepwise: bool = False
     generator: torch.Generator | None = None
@@ -151,6 +161,7 @@ class RewardPrediction(Propagation):
     """
 
     reads_classes: ClassVar[bool] = True
+    compares_samples: ClassVar[bool] = False
 
     kappa: float = 5.0
     cosine: bool = False
@@ -184,6 +195,7 @@ class ErrorProjection(Propagation):
         [[[0.25, -0.25]]]
     """
 
+    compares_samples: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
@@ -201,6 +213,7 @@ class SignProjection(Propagation):
         [[[1.0, -1.0]]]
     """
 
+    compares_samples: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
@@ -217,6 +230,7 @@ class Backprop(Propagation):
         False
     """
 
+    compares_samples: ClassVar[bool] = False
     local: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
@@ -232,6 +246,8 @@ class OutputOnly(Propagation):
         >>> OutputOnly().signal(torch.ones(1, 1, 2), window=None, feedback=None, output=None) is None
         True
     """
+
+    compares_samples: ClassVar[bool] = False
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent."""

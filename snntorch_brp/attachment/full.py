@@ -21,7 +21,7 @@ from snntorch_brp.attachment.record import LayerRecord, Root
 from snntorch_brp.attachment.structure import LossTerms, check_hidden_unseen, check_parameters, find_outputs, owners
 from snntorch_brp.firing import firing_fault, firing_message
 from snntorch_brp.propagation import OutputOnly, Propagation
-from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, target_signal
+from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, reads_classes, target_signal
 
 _LOOKED_AT = {4**i for i in range(1, 16)}  # the sequences in which the layers' firing is judged
 
@@ -31,6 +31,7 @@ class Attached(Handle):
 
     Attributes:
         feedback: The fixed matrices B_l; save its ``state_dict`` to come back to the same ones.
+        watches_firing: Whether to warn of layers that fire too little or too much to learn.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Attached(Handle):
         self._compared = [Readout(module) for module in self._readouts.values()] if propagation.needs_output else []
         self._unreached_told = isinstance(propagation, OutputOnly)  # there the hidden layers are meant to rest
         self._dropped_told = False
+        self.watches_firing = True
         self._sequences = 0  # that were learned from
         self._firing_told: set[tuple[str, str]] = set()
         self._heard: list[tuple[nn.Module, Tensor]] = []  # what synapses took in since the last neuron
@@ -225,7 +227,10 @@ class Attached(Handle):
     def _hidden_roots(self, outputs: Sequence[LayerRecord], labels: Tensor | None, scale: float | Tensor) -> list[Root]:
         """Where the hidden layers' gradients start: the rule, layer by layer."""
         stepwise = labels is not None and labels.dim() > 1 + labels.is_floating_point()
-        y = self._output(outputs, stepwise or self.propagation.every_step) if self.propagation.needs_output else None
+        y: Tensor | None = None
+        if self.propagation.needs_output:
+            assert labels is not None  # such rules are taught by labels
+            y = self._output(outputs, stepwise or self.propagation.every_step, reads_classes(labels))
         if self.reduction == "mean":
             assert self._last is not None  # check_sequence has seen to that
             scale = scale / self._last.batch
@@ -260,11 +265,11 @@ class Attached(Handle):
         decays = () if gradients.traced is None else self.consolidation.decays(window.layer)
         return layer.roots(gradients, scale, decays)
 
-    def _output(self, outputs: Sequence[LayerRecord], stepwise: bool) -> Tensor:
+    def _output(self, outputs: Sequence[LayerRecord], stepwise: bool, of_classes: bool) -> Tensor:
         """The output y that is compared with the label, ``[B, K]``, or ``[T, B, K]`` for a label at every step."""
         rule = type(self.propagation).__name__
         if self._compared:
-            return self._compared[0].output(self.feedback.num_classes, rule, stepwise)
+            return self._compared[0].output(self.feedback.num_classes, rule, stepwise=stepwise, of_classes=of_classes)
         if not outputs:
             raise ValueError(
                 f"{rule} compares output and label, and the output is no spiking layer: name it, "
@@ -289,7 +294,7 @@ class Attached(Handle):
     def _tell_firing(self) -> None:
         """Name the layers that fire too little or too much to learn, each once; looked for in ever fewer sequences."""
         self._sequences += 1
-        if self._sequences not in _LOOKED_AT:
+        if not self.watches_firing or self._sequences not in _LOOKED_AT:
             return
         for layer in self._layers:
             fault = firing_fault(layer.window.rate) if layer.steps else None

@@ -25,6 +25,8 @@ class LocalReadout(Propagation):
         ValueError: If ``loss`` is neither.
     """
 
+    compares_samples: ClassVar[bool] = False
+
     loss: Literal["mse", "smooth-l1"] = "mse"
 
     def __post_init__(self) -> None:

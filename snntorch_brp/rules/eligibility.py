@@ -36,6 +36,7 @@ class Eligibility(Consolidation):
         [[1.5, 1.0]]
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"membrane", "current"})
     causal: ClassVar[bool] = True
     without_recurrence: ClassVar[bool] = True
@@ -62,6 +63,7 @@ class FilteredEligibility(Consolidation):
         ValueError: If ``decay`` is out of range.
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"membrane", "current"})
     without_recurrence: ClassVar[bool] = True
 

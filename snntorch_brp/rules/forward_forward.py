@@ -44,6 +44,8 @@ class Goodness(Consolidation):
         sharpness: k.
     """
 
+    compares_samples: ClassVar[bool] = False
+
     threshold: float = 0.05
     sharpness: float = 20.0
 

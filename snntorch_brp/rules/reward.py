@@ -75,6 +75,7 @@ class PairTrace(Consolidation):
         ValueError: If a decay is out of range.
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"current"})
     without_recurrence: ClassVar[bool] = True
 

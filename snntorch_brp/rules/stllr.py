@@ -36,6 +36,7 @@ class TimingTrace(Consolidation):
         ValueError: If a decay is out of range.
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"membrane", "current"})
     causal: ClassVar[bool] = True
     without_recurrence: ClassVar[bool] = True

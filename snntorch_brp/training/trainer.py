@@ -127,6 +127,7 @@ class BRPTrainer:
             generator=generator,
             feedback=feedback,
         )
+        self.attached.watches_firing = False  # the loop names such layers itself
         self.executor = Executor(
             net,
             self.attached,

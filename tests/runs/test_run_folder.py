@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from snntorch_brp import RateEncoder, load, unroll
-from snntorch_brp.training.checkpoint import MAGIC, read_checkpoint
 from snntorch_brp.cli import main
 from snntorch_brp.data.images import load_digits
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.folder import FILES, locked
 from snntorch_brp.runs.run import train_run
+from snntorch_brp.training.checkpoint import MAGIC, read_checkpoint
 
 SMALL = ["train", "digits", "--model", "64-10-10", "--steps", "3", "--limit-train", "60", "--limit-test", "20"]
 SMALL += ["--no-tensorboard"]

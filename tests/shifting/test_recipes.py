@@ -115,7 +115,7 @@ def test_trials_hold_what_they_say() -> None:
 def test_features_are_fixed_patterns_in_their_place() -> None:
     task = CreditTask(worth=(1,), synapses=40, interval=0.5)
     events, _, counts = task.draw(10, generator=generator())
-    pattern, index = task._features[0]
+    pattern, index = task.features[0]
     for b in range(10):
         seconds = events.times[b].log() * task.time_scale
         found = 0
@@ -132,8 +132,8 @@ def test_trials_are_seeded_and_features_belong_to_the_task() -> None:
     one, same, other = (CreditTask(seed=s) for s in (0, 0, 1))
     draws = [task.draw(3, generator=generator(5)).events.times for task in (one, same)]
     assert torch.equal(*draws)
-    assert len(one._features[0][0]) != len(other._features[0][0]) or not torch.equal(
-        one._features[0][0], other._features[0][0]
+    assert len(one.features[0][0]) != len(other.features[0][0]) or not torch.equal(
+        one.features[0][0], other.features[0][0]
     )
 
 
