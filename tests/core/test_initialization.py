@@ -181,5 +181,5 @@ def test_the_first_synapse_runs_once_under_direct_coding(monkeypatch: pytest.Mon
 def test_dropout_before_the_first_synapse_is_drawn_at_every_step() -> None:
     net = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 6), neuron(), nn.Linear(6, K), neuron())
     engine = FusedEngine(net, BRP(), num_classes=K, loss_fn=rate_mse)
-    assert not engine.layers[0].synapse.steady
-    assert engine.layers[1].synapse.steady
+    assert not engine.layers[0].synapse.deterministic
+    assert engine.layers[1].synapse.deterministic

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.fused import scan
 from snntorch_brp.fused.dynamics import Dynamics
-from snntorch_brp.fused.kernels import adjoint_, can_run, scan_
-from snntorch_brp.fused.scan import adjoint, scan
+from snntorch_brp.fused.neuron_kernels import adjoint_, can_run, scan_
+from snntorch_brp.fused.scan import Leaky
 
 
 def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -32,10 +33,13 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
     Returns:
         Membrane potentials ``[T, B, *]`` and mean spike rate ``[B, *]``, both before pooling.
     """
-    if can_run(current, neuron):
+    if isinstance(neuron, Leaky) and can_run(current, neuron):
         return current, scan_(current, neuron, spikes, pool)
-    membrane = _best(scan, current)(current, neuron)
-    fired = (membrane > neuron.threshold).to(membrane.dtype)
+    if isinstance(neuron, Leaky) and _has_triton(current):
+        membrane = compiled(scan.scan)(current, neuron)
+    else:
+        membrane = neuron.scan(current)
+    fired = neuron.spikes(membrane)
     pooled = fired if max(pool) == 1 else F.avg_pool2d(fired.flatten(0, 1), tuple(pool)).unflatten(0, fired.shape[:2])
     spikes.copy_(pooled)
     return membrane, fired.mean(0)
@@ -45,16 +49,19 @@ def fire_back(
     membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
     """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the membranes may be overwritten."""
-    way = adjoint_ if can_run(membrane, neuron) else _best(adjoint, membrane)
-    return way(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+    gradients = {"grad_spikes": grad_spikes, "grad_membrane": grad_membrane}
+    if isinstance(neuron, Leaky) and can_run(membrane, neuron):
+        return adjoint_(membrane, neuron, **gradients)
+    if isinstance(neuron, Leaky) and _has_triton(membrane):
+        return compiled(scan.adjoint)(membrane, neuron, **gradients)
+    return neuron.adjoint(membrane, **gradients)
 
 
-def _best(function: Callable[..., Tensor], x: Tensor) -> Callable[..., Tensor]:
-    on_triton = x.device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    return compiled(function) if on_triton else function
+def _has_triton(x: Tensor) -> bool:
+    return x.device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 @functools.cache
 def compiled(function: Callable[..., Tensor], **options: Any) -> Callable[..., Tensor]:
-    """:func:`scan` or :func:`adjoint` through torch.compile: the loop over T becomes one kernel."""
+    """The scan of leaky neurons or its adjoint through torch.compile: the loop over T becomes one kernel."""
     return torch.compile(function, **options)
