@@ -110,7 +110,7 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
         raise ValueError(f"labels must be a non-empty vector [B] of class numbers, got {got}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise ValueError(f"labels must be integers, got {labels.dtype}: use labels.long()")
-    low, high = int(labels.min()), int(labels.max())
+    low, high = torch.stack(labels.aminmax()).tolist()  # a GPU is waited for once
     if low < 0 or high >= num_classes:
         raise ValueError(f"labels must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {low}..{high}")
 
