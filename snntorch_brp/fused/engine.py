@@ -20,6 +20,7 @@ from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.finite import check_loss, check_membranes
 from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.dispatch import fire, fire_back
 from snntorch_brp.fused.dynamics import Dynamics, dynamics_of
@@ -29,6 +30,7 @@ from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.synapse import Saved, Synapse
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
+from snntorch_brp.runtime.graph import reach
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +274,7 @@ class FusedEngine:
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             neuron = dynamics_of(layer.neuron, current)
             membrane, rate = fire(current, neuron, spikes[:, rows], pool)
-            _check_finite(membrane, layer)
+            check_membranes({layer.name: membrane[-1]})
             if self.watch is not None:
                 self.watch(layer.name, rate)
             chunk = Chunk(rows, membrane, neuron, synapse, saved, rate, constant, held)
@@ -344,38 +346,13 @@ class FusedEngine:
         with torch.enable_grad():
             leaf = spikes.detach().clone().requires_grad_()
             loss = self.loss_fn(leaf, labels)
-            _check_loss(loss)
-            if _leaves_of(loss) & {id(p) for p in self.net.parameters()}:
+            check_loss(loss)
+            if reach([loss.grad_fn]).leaves.keys() & {id(p) for p in self.net.parameters()}:
                 raise NotFusible("the loss looks at the network's weights, and not at its output alone")
             loss.backward()
         if leaf.grad is None:
             raise ValueError("loss does not depend on the output spikes: compute it from those that it is given")
         return loss.detach(), leaf.grad
-
-
-def _check_loss(loss: Tensor) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
-    if not loss.requires_grad:
-        raise ValueError("loss does not depend on the network: compute it from the output spikes that it is given")
-    if not torch.isfinite(loss):
-        raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the loss function")
-
-
-def _leaves_of(loss: Tensor) -> set[int]:
-    """Which leaf tensors a loss depends on, by id."""
-    found: set[int] = set()
-    seen: set[object] = set()
-    todo = [loss.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        found.add(id(getattr(node, "variable", None)))
-        todo += [before for before, _ in node.next_functions]
-    return found
 
 
 def _same_at_every_step(x: Tensor) -> bool:
@@ -388,15 +365,6 @@ def _repeated(current: Tensor, steps: int) -> Tensor:
     B = current.shape[1]
     repeated = recycled((B, steps, *current.shape[2:]), like=current).transpose(0, 1)
     return repeated.copy_(current.expand(repeated.shape))
-
-
-def _check_finite(membrane: Tensor, layer: Layer) -> None:
-    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
-    if not torch.isfinite(membrane[-1].sum()):
-        raise ValueError(
-            f"the membrane of layer '{layer.name}' is not finite: look for NaN or inf in the input, or lower the "
-            "learning rate"
-        )
 
 
 class _Spikes(Sequence[Tensor]):

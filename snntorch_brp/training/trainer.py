@@ -127,7 +127,7 @@ class BRPTrainer:
             generator=generator,
             feedback=feedback,
         )
-        self.attached.watches_firing = False  # the loop names such layers itself
+        self.attached.names_firing_faults = False  # the training loop watches the layers under either engine
         self.executor = Executor(
             net,
             self.attached,

@@ -30,6 +30,7 @@ FLOORS = {
     "traces": 0,
     "layer_view": 0.3,
     "activity": 0.5,
+    "finite": 0,
     "firing": 0,
     "standardize": 0,
     "neurons": 1,
