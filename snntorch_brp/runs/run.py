@@ -301,11 +301,11 @@ def trained(config: RunConfig, folder: Path) -> BRPTrainer:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no model.pt: did its training end? Go on with train ... --resume")
     state = read_checkpoint(path, device=config.device)
-    trainer = build_trainer(config)
     try:
-        wrong = differences(replace(RunConfig.of(state["about"]), limit_test=config.limit_test), config)
+        wrong = differences(RunConfig.of(state["about"]), RunConfig.read(folder))
         if wrong:
             raise ValueError(f"it is of another run, with other {', '.join(wrong)}")
+        trainer = build_trainer(config)
         trainer.net.load_state_dict(state["network"])
         trainer.attached.feedback.load_state_dict(state["feedback"])
     except Exception as error:
