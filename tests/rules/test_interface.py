@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -297,6 +298,9 @@ def test_every_rule_states_its_facts_once() -> None:
             assert said in row
         assert rule.__doc__ is not None
         assert facts.paper.split(",")[0].split(" ")[0] in rule.__doc__, "the docstring names the paper"
+    assert rules.table() in (Path(__file__).parents[2] / "docs" / "rules.md").read_text(), (
+        "docs/rules.md is out of date"
+    )
 
 
 def test_public_names_suffice_to_write_a_rule() -> None:
