@@ -150,7 +150,7 @@ class FusedEngine:
             kept.append(chunks)
         spikes, (last,) = self._run(output, x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
-        y = spikes.mean(0)
+        y = self._rates(spikes)
         grad_x = self._backward(output, last, grad_spikes=grad_spikes)
         if not self.propagation.local:
             for layer, chunks in zip(reversed(hidden), reversed(kept), strict=True):
@@ -189,7 +189,11 @@ class FusedEngine:
         spikes, (last,) = self._run(self.layers[-1], x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
         self._backward(self.layers[-1], last, grad_spikes=grad_spikes)
-        return loss, spikes.mean(0)
+        return loss, self._rates(spikes)
+
+    def _rates(self, spikes: Tensor) -> Tensor:
+        """The output rate y, ``[B, K]``; where several neurons code for a class (a population code), their mean."""
+        return spikes.mean(0).unflatten(1, (self.feedback.num_classes, -1)).mean(-1)
 
     def prepare(self, sample: Tensor) -> None:
         """See that inputs like ``sample``, ``[T, B, *]`` (it may have no values), fit the network.
@@ -223,10 +227,10 @@ class FusedEngine:
         if key == self._key:
             return
         shapes = self._shapes
-        if shapes[-1] != (self.feedback.num_classes,):
+        if len(shapes[-1]) != 1 or shapes[-1][0] % self.feedback.num_classes:
             raise ValueError(
-                f"the network must give spikes [T, B, K={self.feedback.num_classes}], but its output "
-                f"'{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
+                f"the network must give spikes [T, B, K={self.feedback.num_classes}], or a multiple of K, but its "
+                f"output '{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
             )
         self._neurons = {layer.name: math.prod(shape) for layer, shape in zip(self.layers, shapes, strict=True)}
         self._key = key

@@ -14,6 +14,7 @@ from snntorch_brp import DirectEncoder, load
 from snntorch_brp.cli import build_parser, main
 from snntorch_brp.runs.run import build_trainer
 from snntorch_brp.tasks.recordings import options
+from snntorch_brp.tasks.registry import TASKS
 
 SMALL = ["train", "digits", "--model", "64-20-10", "--epochs", "2", "--steps", "4", "--limit-train", "60"]
 
@@ -144,7 +145,7 @@ def test_rules_regions_and_encoders_are_chosen_from_the_shell(tmp_path: Path) ->
     assert isinstance(run.encoder, DirectEncoder)
     assert run.feedback.state_dict()["layer:conv1_lif"].shape == (10, 4, 2, 2)
     optimizer = build_trainer(run.config).optimizer
-    assert [group["lr"] for group in optimizer.param_groups] == [5e-4, 0.01]
+    assert [group["lr"] for group in optimizer.param_groups] == [TASKS["digits"].lr, 0.01]
     assert main(["evaluate", str(tmp_path / "run"), "--device", "cpu"]) == 0
 
 

@@ -188,7 +188,7 @@ X, LABELS = torch.rand(4, 20), torch.tensor([0, 1, 2, 0])
         (X, torch.tensor([0, 1, -1, 2]), r"0\.\.2"),
         (X, LABELS.float(), "integers"),
         (X, LABELS[:3], "B=3"),
-        (X, LABELS.view(2, 2), "vector"),
+        (X, LABELS.view(2, 2), r"put attach\(net, rule, num_classes=K\) into a loop of your own"),
         (X.clone().index_fill_(0, torch.tensor([1]), float("nan")), LABELS, "NaN or inf"),
         (X * float("inf"), LABELS, "NaN or inf"),
         (X[:0], LABELS[:0], "non-empty"),
