@@ -119,7 +119,7 @@ class Executor:
             raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
         if not loss.requires_grad:
             raise ValueError("loss does not depend on the network: compute it from the spikes that it is given")
-        return loss
+        return loss.reshape(())
 
     def _of_spikes_alone(self, spikes: Tensor, labels: Tensor) -> Tensor:
         """The loss, seen to teach nothing but the spikes, which is all that the fused engine can take into account."""

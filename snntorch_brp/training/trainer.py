@@ -365,7 +365,7 @@ class BRPTrainer:
                     spikes, labels = self.executor.run(spikes), batch[1]
                     pairs = labels * K + self.executor.rates(spikes).argmax(1)
                     sums[:-1] += pairs.bincount(minlength=K * K)
-                    sums[-1] += self.loss(spikes, labels) * len(labels)
+                    sums[-1] += self.loss(spikes, labels).reshape(()) * len(labels)
                 bar.update()
         sums = distributed.add_up(sums).cpu()
         if not sums[:-1].any():
