@@ -162,7 +162,7 @@ class FusedEngine:
             kept.append(chunks)
         spikes, (last,) = self._run(output, x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
-        y = spikes.mean(0)
+        y = self._rates(spikes)
         grad_x = self._backward(last, grad_spikes=grad_spikes)
         if not self.propagation.local:
             for chunks in reversed(kept):
@@ -201,7 +201,11 @@ class FusedEngine:
         spikes, (last,) = self._run(self.layers[-1], x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
         self._backward(last, grad_spikes=grad_spikes)
-        return loss, spikes.mean(0)
+        return loss, self._rates(spikes)
+
+    def _rates(self, spikes: Tensor) -> Tensor:
+        """The output rate y, ``[B, K]``; where several neurons code for a class (a population code), their mean."""
+        return spikes.mean(0).unflatten(1, (self.feedback.num_classes, -1)).mean(-1)
 
     def prepare(self, sample: Tensor) -> None:
         """See that inputs like ``sample``, ``[T, B, *]`` (it may have no values), fit the network.
@@ -231,10 +235,10 @@ class FusedEngine:
         if x.dtype is not dtype_of(self.net):
             raise NotFusible(f"the input is {x.dtype} and the network {dtype_of(self.net)}")
         shapes = neuron_shapes(self.layers, *key)
-        if shapes[-1] != (self.feedback.num_classes,):
+        if len(shapes[-1]) != 1 or shapes[-1][0] % self.feedback.num_classes:
             raise ValueError(
-                f"the network must give spikes [T, B, K={self.feedback.num_classes}], but its output "
-                f"'{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
+                f"the network must give spikes [T, B, K={self.feedback.num_classes}], or a multiple of K, but its "
+                f"output '{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
             )
         for shape, layer in zip(shapes, self.layers[1:], strict=False):
             layer.synapse.receive(shape)

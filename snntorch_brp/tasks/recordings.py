@@ -35,7 +35,13 @@ class Choices:
 
     @property
     def store(self) -> Cache | None:
-        """The cache."""
+        """The cache.
+
+        Raises:
+            ValueError: If its folder has no name.
+        """
+        if not self.cache.strip():
+            raise ValueError("--cache '' names no folder: use . for this one, or off")
         return Cache.named(self.cache)
 
     def part(self, recordings: Sequence[Recording], samples: Tensor) -> Sets:

@@ -56,7 +56,6 @@ FLOORS = {
     "label_only": 8,
     "cli": 9,
     "__init__": 10,
-    "start": 10,
     "__main__": 11,
 }
 

@@ -96,10 +96,10 @@ def test_a_start_that_failed_leaves_nothing(wrong: list[str], tmp_path: Path) ->
 
 
 def test_a_first_step_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from snntorch_brp.training import BRPTrainer
+    from snntorch_brp.training.executor import Executor
 
     with monkeypatch.context() as patch:
-        patch.setattr(BRPTrainer, "step_together", lambda *args: (_ for _ in ()).throw(RuntimeError("worker died")))
+        patch.setattr(Executor, "learn", lambda *args: (_ for _ in ()).throw(RuntimeError("worker died")))
         with pytest.raises(RuntimeError, match="worker died"):
             main([*ONE, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()

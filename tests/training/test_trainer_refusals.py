@@ -111,7 +111,10 @@ def broken(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
     weights = dict(state["network"])
     short = {**weights, "fc2.weight": torch.zeros(5, 29)}
     bad = {**weights, "fc1.weight": torch.full((30, 20), float("nan"))}
+    optimizer = copy.deepcopy(state["optimizer"])
+    optimizer["state"] = {0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}}
     return {
+        "moments of another shape": {**state, "optimizer": optimizer},
         "no feedback": {**state, "feedback": {}},
         "optimizer None": {**state, "optimizer": None},
         "progress of another version": {**state, "progress": {**progress, "x": 1}},
