@@ -5,12 +5,15 @@ what has no underscore in ``models``, ``nir``, ``plots``, the callbacks under ``
 under ``data``. All else, and every name with an underscore, may change without notice. Options are given by name.
 """
 
+from snntorch_brp import rules
+from snntorch_brp.activity import Window
 from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.consolidation import (
     STDP,
     Consolidation,
     Correlation,
     DifferentialHebb,
+    Gradients,
     PseudoGradient,
     SimilarityMatching,
     StateDifference,
@@ -57,6 +60,7 @@ __all__ = [
     "EarlyStopping",
     "ErrorProjection",
     "Feedback",
+    "Gradients",
     "Online",
     "OutputOnly",
     "Propagation",
@@ -68,6 +72,7 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "Window",
     "__version__",
     "attach",
     "boxcar",
@@ -83,6 +88,7 @@ __all__ = [
     "propagation_named",
     "rate_encode",
     "reset_state",
+    "rules",
     "trace",
     "unroll",
 ]

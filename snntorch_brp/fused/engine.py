@@ -28,7 +28,8 @@ from snntorch_brp.fused.layers import Layer, NotFusible, dtype_of, neuron_shapes
 from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.synapse import Saved, Synapse
-from snntorch_brp.propagation import Propagation, project
+from snntorch_brp.layer_view import LayerView
+from snntorch_brp.propagation import Propagation
 from snntorch_brp.runtime.graph import reach
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,9 @@ class FusedEngine:
         self._signature = signature(net)
         self.propagation = propagation
         self.consolidation = consolidation or PseudoGradient()
+        for rule in (self.propagation, self.consolidation):
+            if not rule.fusible or "inputs" in rule.keeps or getattr(rule, "every_step", False):
+                raise NotFusible(f"{type(rule).__name__} sees what the fused engine does not keep: use attach")
         self.loss_fn = loss_fn
         self.feedback = feedback or Feedback(num_classes)
         self.reduction = reduction
@@ -307,14 +311,23 @@ class FusedEngine:
             return
         v, rows = chunk.membrane, chunk.rows
         B_l = self.feedback.matrix(layer.name, v.shape[2:], like=v)
-        window = Window(_Spikes(v, chunk.neuron), membrane=v, current=chunk.current, rate=chunk.rate)
+        view = LayerView(layer.name, layer.neuron)
+        window = Window(
+            _Spikes(v, chunk.neuron),
+            membrane=v,
+            current=chunk.current,
+            rate=chunk.rate,
+            layer=view,
+            label=label[:, rows],
+        )
         output = None if y is None else y[rows]
-        signal = self.propagation.signal(label[:, rows], window=window, feedback=B_l, output=output)
-        if signal is None:
+        delta = self.propagation.delta(label[:, rows], window=window, feedback=B_l, output=output)
+        if delta is None:
             return
         scale = 1 / label.shape[1] if self.reduction == "mean" else 1.0
-        gradients = self.consolidation.gradients(project(signal, B_l), window)
-        spikes, membrane, current = (None if gradient is None else gradient * scale for gradient in gradients)
+        given = self.consolidation.gradients(delta, window)
+        gradients = given if given.traced is None else given.folded(self.consolidation.decays(view))
+        spikes, membrane, current = (None if gradient is None else gradient * scale for gradient in gradients[:3])
         self._backward(chunk, grad_spikes=spikes, grad_membrane=membrane, grad_current=current)
 
     def _backward(

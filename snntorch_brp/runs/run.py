@@ -21,6 +21,7 @@ from snntorch_brp.encoding import DirectEncoder, RateEncoder
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.initialization import calibrate
 from snntorch_brp.models import network
+from snntorch_brp.rules import LocalRule
 from snntorch_brp.runs.config import SCHEDULES, RunConfig, differences, resolve_device
 from snntorch_brp.runs.demand import check_memory
 from snntorch_brp.runs.figures import RunFigures, save_figure
@@ -337,11 +338,13 @@ def build_trainer(config: RunConfig, device: torch.device | None = None) -> BRPT
         if task.encoder is not RateEncoder:
             raise ValueError(f"{config.task} has an encoder of its own: 'direct' is for images")
         encoder = DirectEncoder(config.steps)
+    rule = propagation_named(config.propagation)
+    says_itself = isinstance(rule, LocalRule) and config.consolidation == "pseudo-gradient"  # which is the default
     return BRPTrainer(
         net,
         num_classes=task.num_classes,
-        propagation=propagation_named(config.propagation),
-        consolidation=consolidation_named(config.consolidation),
+        propagation=rule,
+        consolidation=None if says_itself else consolidation_named(config.consolidation),
         feedback=None if config.regions is None else Feedback(task.num_classes, regions=config.regions),
         optimizer=_optimizer(net, config),
         clip_norm=config.clip_norm,

@@ -15,6 +15,7 @@ from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
+from snntorch_brp.rules import LocalRule
 from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.distributed import Share
 from snntorch_brp.runtime.interrupt import Interrupt, interruptible
@@ -90,7 +91,7 @@ class BRPTrainer:
         net: nn.Module,
         *,
         num_classes: int,
-        propagation: Propagation | None = None,
+        propagation: Propagation | LocalRule | None = None,
         consolidation: Consolidation | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,

@@ -13,6 +13,7 @@ import pytest
 import snntorch_brp
 from snntorch_brp import DirectEncoder, load
 from snntorch_brp.cli import build_parser, main
+from snntorch_brp.rules import RULES
 from snntorch_brp.runs.run import build_trainer
 from snntorch_brp.tasks.recordings import options
 
@@ -45,10 +46,14 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
     assert metrics(tmp_path / "a") != metrics(tmp_path / "c")
 
 
-@pytest.mark.parametrize("rule", ["reward-prediction", "error", "sign", "backprop", "output-only"])
+@pytest.mark.parametrize(
+    "rule", ["reward-prediction", "error", "sign", "backprop", "output-only", "decolle", "e-prop", "r-stdp"]
+)
 def test_every_rule_has_a_name(rule: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     assert main([*SMALL, "--propagation", rule, "--epochs", "1", "--limit-test", "20", "--out", out]) == 0
+    made = build_trainer(load(out).config).attached.propagation
+    assert type(made).__name__.replace("Projection", "").lower() == rule.replace("-", "")
 
 
 @pytest.mark.parametrize(
@@ -171,3 +176,19 @@ def test_the_cache_of_a_user_without_a_home_is_temporary(monkeypatch: pytest.Mon
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
     assert tempfile.gettempdir() in options(split="corpus")["cache"].default
+
+
+def test_rules_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules"]) == 0
+    listed = capsys.readouterr().out
+    for name, rule in RULES.items():
+        assert f"{name} ({rule.facts.paper})" in listed
+    assert main(["rules", "e-prop"]) == 0
+    assert "A solution to the learning dilemma" in capsys.readouterr().out
+    assert main(["rules", "eprop"]) == 1
+    assert "there is no rule 'eprop': choose from drtp" in capsys.readouterr().err
+
+
+def test_a_rule_that_says_how_layers_learn_takes_no_other_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--propagation", "decolle", "--consolidation", "stdp"]) == 1
+    assert "DECOLLE says itself how a layer learns" in capsys.readouterr().err
