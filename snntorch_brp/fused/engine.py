@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 10_000_000  # of membranes, which stay in cache
 LARGE_CHUNK_BYTES = 32_000_000  # where larger products bring more than that
+DEVICE_CHUNK_BYTES = 256_000_000  # off the CPU: many times what moves through memory while a kernel is launched
 
 
 @dataclass
@@ -302,6 +303,7 @@ class FusedEngine:
     def _rows(self, layer: Layer, x: Tensor, *, whole: bool) -> Iterator[slice]:
         T, B = x.shape[:2]
         cache = LARGE_CHUNK_BYTES if layer.synapse.large_products else CHUNK_BYTES
+        cache = cache if x.device.type == "cpu" else DEVICE_CHUNK_BYTES
         size = self.chunk or max(cache // (T * self._neurons[layer.name] * x.element_size()), 1)
         compares = self.consolidation.compares_samples or self.propagation.compares_samples
         size = B if whole or layer.synapse.couples_samples or compares else min(size, B)

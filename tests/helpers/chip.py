@@ -38,7 +38,6 @@ WAITING = {
 }
 COPIES = {aten._to_copy, aten.copy_, aten.copy}  # may have operands on two devices
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}  # indices may lie on the CPU
-INSIDE = {aten.detach, aten.alias, aten.lift_fresh, aten.lift, aten._unsafe_view}
 
 waits: list[str] = []  # one line of source for each time that the host waited
 
@@ -106,14 +105,14 @@ def _run(func, args, kwargs):
         if isinstance(x, OnDevice):
             wrapped[id(x.raw)] = x
             return x.raw
-        return CPU if isinstance(x, torch.device) else x
+        return CPU if isinstance(x, torch.device) and x.type == "chip" else x
 
     args, kwargs = tree_map(unwrap, (args, kwargs))
     kwargs.pop("pin_memory", None)
     out = func(*args, **kwargs)
     if packet is aten._to_copy and target.type == "chip" and out is args[0]:
         out = out.clone()
-    if target.type == "cpu" or (packet is aten.copy_ and leaves):
+    if target.type != "chip" or (packet is aten.copy_ and leaves):
         return out
 
     def wrap(x):
@@ -126,7 +125,7 @@ def _run(func, args, kwargs):
 
 def _refuse_what_a_gpu_refuses(func, inside, outside, target, generator):
     packet = func.overloadpacket
-    alien = [x for x in outside if x.dim() > 0]  # a CPU scalar goes along as an argument
+    alien = [x for x in outside if x.dim() > 0 and not x.is_meta]  # a CPU scalar goes along as an argument
     if inside and alien and packet not in COPIES and packet not in INDEXING:
         raise RuntimeError(
             f"{func}: tensors of shape {[tuple(x.shape) for x in alien]} are on the CPU, others on the chip"
