@@ -52,6 +52,8 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
 def test_every_rule_has_a_name(rule: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     assert main([*SMALL, "--propagation", rule, "--epochs", "1", "--limit-test", "20", "--out", out]) == 0
+    made = build_trainer(load(out).config).attached.propagation
+    assert type(made).__name__.replace("Projection", "").lower() == rule.replace("-", "")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def sanitizers() -> str:
     return " ".join(found)
 
 
+@pytest.mark.slow
 def test_the_kernels_read_and_write_only_what_is_theirs(tmp_path):
     environment = {
         **os.environ,

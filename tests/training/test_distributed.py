@@ -113,6 +113,7 @@ def test_the_job_goes_on_from_its_checkpoint(runs: Path) -> None:
     assert whole == resumed
 
 
+@pytest.mark.slow
 def test_torchrun_starts_again_after_a_death(runs: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
