@@ -8,7 +8,6 @@ until the output has run the same step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import snntorch as snn
@@ -16,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snntorch_brp.activity import Window
 from snntorch_brp.attachment.handle import Attaching, Handle, Synapse
 from snntorch_brp.attachment.learning_synapse import Called, LearningSynapse
 from snntorch_brp.attachment.readout import by_class
 from snntorch_brp.attachment.record import LayerRecord, tensors_in
-from snntorch_brp.consolidation import Consolidation, Gradients, PseudoGradient
+from snntorch_brp.attachment.step import Progress, Step
+from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.neurons import takes_sequence
 from snntorch_brp.propagation import Propagation
@@ -108,9 +107,9 @@ class Online(Handle):
         self._labels: Tensor | None = None
         self._label: Tensor | None = None
         self._steps = 0
-        self._progress: dict[str, _Progress] = {}
+        self._progress: dict[str, Progress] = {}
         self._called: list[Called] = []  # synapses since the last neuron: they belong to the next
-        self._waiting: list[_Step] = []  # layers that have run this step, and wait for the output
+        self._waiting: list[Step] = []  # layers that have run this step, and wait for the output
         for synapse in self._synapses:
             synapse.clear()
 
@@ -160,9 +159,9 @@ class Online(Handle):
             self._waiting.append(step)
         return None
 
-    def _step(self, layer: LayerRecord, spikes: Tensor, current: Tensor, called: list[Called], *, keep: bool) -> _Step:
+    def _step(self, layer: LayerRecord, spikes: Tensor, current: Tensor, called: list[Called], *, keep: bool) -> Step:
         """What a layer did in this step, with its graph; as copies to ``keep``, which nobody detaches."""
-        progress = self._progress.setdefault(layer.name, _Progress())
+        progress = self._progress.setdefault(layer.name, Progress())
         progress.add(spikes)
         if progress.steps > self._steps and self._steps:
             raise RuntimeError(
@@ -174,9 +173,9 @@ class Online(Handle):
             spikes, membrane = spikes.clone(), None if membrane is None else membrane.clone()  # type: ignore[operator]
         if "inputs" in self.keeps:
             layer.view.synapses = tuple(call.synapse.module for call in called)
-        return _Step(layer, spikes, membrane, current, called, progress.steps, progress.rate)  # type: ignore[arg-type]
+        return Step(layer, spikes, membrane, current, called, progress.steps, progress.rate)  # type: ignore[arg-type]
 
-    def _learn(self, step: _Step) -> None:
+    def _learn(self, step: Step) -> None:
         """Add to the gradients of a layer, and behind the output to those of the layers that waited for it."""
         if not self._steps:
             raise RuntimeError("online learning must know the labels: call .teach(labels, steps=T) before a sequence")
@@ -204,7 +203,7 @@ class Online(Handle):
                 hidden.sent.grad = None
                 hidden.sent.requires_grad_(False)
 
-    def _output_gradient(self, step: _Step, labels: Tensor) -> Tensor:
+    def _output_gradient(self, step: Step, labels: Tensor) -> Tensor:
         """What stands in the place of ∂L/∂s_t of the output: the gradient of the mean squared error, over T."""
         classes = self.feedback.num_classes
         y = (step.spikes.detach() if self.propagation.every_step else step.rate).flatten(1)
@@ -219,20 +218,20 @@ class Online(Handle):
             (gradient,) = torch.autograd.grad(loss, y)
         return (gradient.view_as(step.spikes) / self._steps).to(step.spikes.dtype)
 
-    def _output(self, step: _Step) -> Tensor:
+    def _output(self, step: Step) -> Tensor:
         """The output that rules compare with the label: of this step, ``[1, B, K]``, or its rate so far, ``[B, K]``."""
         every_step = self.propagation.every_step
         output = (step.spikes.detach() if every_step else step.rate).flatten(1)
         output = by_class(output, self.feedback.num_classes, type(self.propagation).__name__, step.layer.name)
         return output[None] if every_step else output
 
-    def _delta(self, step: _Step, output: Tensor | None) -> Tensor | None:
+    def _delta(self, step: Step, output: Tensor | None) -> Tensor | None:
         """δ_l of this step, ``[1, B, *]``; None for a layer that does not learn."""
         window = step.window(self.keeps, self._label_at(step), self._progress[step.layer.name].memory)
         B_l = self.feedback.matrix(step.layer.name, step.spikes.shape[1:], like=step.rate)
         return self.propagation.delta(window.label, window=window, feedback=B_l, output=output)  # type: ignore[arg-type]
 
-    def _label_at(self, step: _Step) -> Tensor | None:
+    def _label_at(self, step: Step) -> Tensor | None:
         if self._labels is None:
             return None
         if self._label is None:
@@ -240,7 +239,7 @@ class Online(Handle):
             self._label = self.propagation.label(labels, self.feedback.num_classes, self._steps, step.rate.dtype)
         return self._label if len(self._label) == 1 else self._label[step.number - 1, None]
 
-    def _consolidate(self, step: _Step, delta: Tensor | None) -> None:
+    def _consolidate(self, step: Step, delta: Tensor | None) -> None:
         """A layer's weight gradients of this step, from what was sent to it."""
         if delta is None:
             return
@@ -252,7 +251,7 @@ class Online(Handle):
         step.pull(now, traced=False, again=bool(traced))
         step.pull(traced, traced=True)
 
-    def _consolidate_in_space(self, step: _Step, delta: Tensor, sent: list[Tensor]) -> None:
+    def _consolidate_in_space(self, step: Step, delta: Tensor, sent: list[Tensor]) -> None:
         """The same from the loss's own gradient at this step, which goes on to the layers before."""
         if isinstance(self.consolidation, PseudoGradient):
             step.pull([(step.spikes, delta)], traced=self._with_traces)
@@ -268,112 +267,8 @@ class Online(Handle):
         step.pull(traced, traced=True, again=True, into=parameters, passing=[])
         step.pull([(step.spikes, delta)], traced=False, into=sent, passing=sent, weights=False)
 
-    def _scale(self, step: _Step) -> float:
+    def _scale(self, step: Step) -> float:
         return 1 / len(step.spikes) if self.reduction == "mean" else 1.0
-
-
-@dataclass
-class _Progress:
-    """What a layer has done so far."""
-
-    steps: int = 0
-    total: Tensor | None = None
-    memory: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, spikes: Tensor) -> None:
-        self.steps += 1
-        self.total = spikes.detach().clone() if self.total is None else self.total.add_(spikes.detach())
-
-    @property
-    def rate(self) -> Tensor:
-        assert self.total is not None
-        return self.total / self.steps
-
-
-@dataclass
-class _Step:
-    """What a layer did in one step, with its graph, which ends at the step before and at its synapses.
-
-    Attributes:
-        number: Which step of the sequence, from 1.
-        rate: Mean spike rate so far.
-        sent: The leaf that was handed on in the place of the spikes, where errors travel in space.
-    """
-
-    layer: LayerRecord
-    spikes: Tensor
-    membrane: Tensor | None
-    current: Tensor
-    called: list[Called]
-    number: int
-    rate: Tensor
-    sent: Tensor | None = None
-    _window: Window | None = None
-
-    def window(self, keeps: frozenset[str], label: Tensor | None, memory: dict[str, Tensor]) -> Window:
-        """The step as the rules see it."""
-        if self._window is None:
-            self._window = Window(
-                self.spikes.detach()[None],
-                membrane=None if self.membrane is None else self.membrane.detach()[None],
-                current=self.current.detach()[None],
-                rate=self.rate,
-                inputs=[call.x.detach()[None] for call in self.called] if "inputs" in keeps else None,
-                layer=self.layer.view,
-                label=label,
-                first=self.number - 1,
-                memory=memory,
-            )
-        return self._window
-
-    def roots(self, given: Gradients, scale: float, with_traces: bool) -> tuple[list[Root], list[Root]]:
-        """Where gradients start that are taken at the inputs of this step, and those that are at their traces.
-
-        The neurons' own gradients, on spikes and membrane, are taken at traces wherever there are any.
-        """
-        recurrent = [call.leaf for call in self.called if call.synapse.module in set(self.layer.module.modules())]
-
-        def at(tensors: Sequence[Tensor | None], gradient: Tensor | None) -> list[Root]:
-            if gradient is None:
-                return []
-            return [(t, (gradient[0] * scale).to(t.dtype)) for t in tensors if t is not None and t.requires_grad]
-
-        own = [*at([self.spikes], given.spikes), *at([self.membrane], given.membrane)]
-        now, traced = at([self.current, *recurrent], given.current), at([self.current, *recurrent], given.traced)
-        return (now, own + traced) if with_traces else (own + now + traced, [])
-
-    def pull(
-        self,
-        roots: Sequence[Root],
-        *,
-        traced: bool,
-        again: bool = False,
-        into: Sequence[Tensor] | None = None,
-        passing: Sequence[Tensor] | None = None,
-        weights: bool = True,
-    ) -> None:
-        """Take gradients back to the layer's weights, and to what is before it.
-
-        Args:
-            roots: Where they start.
-            traced: Take those of the weights at the traces of the inputs.
-            again: Keep the graph for another call.
-            into: Leaves, beside the layer's own synapses, that may hear of it; all where None.
-            passing: The same behind the synapses.
-            weights: Whether the synapses learn.
-        """
-        if not roots:
-            return
-        leaves = [call.leaf for call in self.called]
-        inputs = None if into is None else [*leaves, *into]
-        tensors, gradients = [tensor for tensor, _ in roots], [gradient for _, gradient in roots]
-        torch.autograd.backward(tensors, gradients, retain_graph=again, inputs=inputs)
-        for place in reversed(range(len(self.called))):
-            before = None if passing is None else [*leaves[:place], *passing]
-            self.called[place].learn(traced=traced, weights=weights, passing=before)
-
-
-Root = tuple[Tensor, Tensor]
 
 
 class _SynapseHook(Attaching):
