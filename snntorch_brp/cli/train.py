@@ -23,10 +23,11 @@ from snntorch_brp.cli.options import (
     share,
     whole,
 )
+from snntorch_brp.consolidation import CONSOLIDATIONS
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.paper.style import epochs
+from snntorch_brp.propagation import PROPAGATIONS
 from snntorch_brp.runs.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
-from snntorch_brp.runs.rules import CONSOLIDATIONS, PROPAGATIONS
 from snntorch_brp.runs.run import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.runtime import distributed
 from snntorch_brp.tasks.registry import TASKS
@@ -50,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
             default = argparse.SUPPRESS if own.default is None else own.default
             option(f"--{key.replace('_', '-')}", default=default, help=own.help, **shown)
         text = f"what is sent to the hidden layers: {', '.join(PROPAGATIONS)}, or module:Class for one of your own; "
-        text += "drtp, dfa and sdfa are other names of brp, error and sign"
+        text += "; ".join(f"{', '.join(r.aliases)} = {name}" for name, r in PROPAGATIONS.items() if r.aliases)
         option("--propagation", default="brp", type=propagation, metavar="NAME", help=text)
         text = f"how a layer learns from it: {', '.join(CONSOLIDATIONS)}, or module:Class"
         option("--consolidation", default="pseudo-gradient", type=consolidation, metavar="NAME", help=text)

@@ -13,7 +13,9 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
-from snntorch_brp.runs.rules import canonical, consolidation_named, propagation_named
+from snntorch_brp.consolidation import consolidation_named
+from snntorch_brp.named import canonical
+from snntorch_brp.propagation import PROPAGATIONS, propagation_named
 from snntorch_brp.tasks.registry import TASKS
 
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler | None]] = {
@@ -236,7 +238,8 @@ _CHECKS: dict[str, _Check] = {
 
 def usual_weights(propagation: str) -> str:
     """Where they start unless something else is asked for: hidden layers that never learn must fire at once."""
-    return "calibrated" if canonical(propagation) == "output-only" else "torch"
+    rule = PROPAGATIONS.get(canonical(propagation, PROPAGATIONS))
+    return "calibrated" if rule is not None and rule.calibrated else "torch"
 
 
 def resolve_device(name: str) -> str:

@@ -25,7 +25,8 @@ from snntorch_brp.runs.config import SCHEDULES, RunConfig, differences, resolve_
 from snntorch_brp.runs.demand import check_memory
 from snntorch_brp.runs.folder import check_free, clear, locked
 from snntorch_brp.runs.holdout import hold_back
-from snntorch_brp.runs.rules import PROPAGATIONS, consolidation_named, propagation_named
+from snntorch_brp.consolidation import consolidation_named
+from snntorch_brp.propagation import PROPAGATIONS, propagation_named
 from snntorch_brp.runs.figures import RunFigures, save_figure
 from snntorch_brp.tasks.base import Sets, Task
 from snntorch_brp.tasks.registry import TASKS
