@@ -96,9 +96,14 @@ def load(name: str, what: str) -> Any:
         ValueError: If there is no such module, or no such name in it.
     """
     module, _, attribute = name.partition(":")
+    if not module or module.startswith(".") or not attribute.isidentifier():
+        raise ValueError(f"{what} {name!r}: write module:NAME")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
     except ImportError as error:
         raise ValueError(f"{what} {name!r}: {error}; is the module's folder on PYTHONPATH?") from error
-    except (AttributeError, ValueError, TypeError) as error:
-        raise ValueError(f"{what} {name!r}: {error}; write module:NAME") from error
+    except Exception as error:  # the user's own code
+        raise ValueError(f"{what} {name!r}: {module} cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(found, attribute):
+        raise ValueError(f"{what} {name!r}: {module} has no {attribute!r}")
+    return getattr(found, attribute)

@@ -10,6 +10,7 @@ from pathlib import Path
 from snntorch_brp.consolidation import CONSOLIDATIONS, consolidation_named
 from snntorch_brp.named import Named, canonical
 from snntorch_brp.propagation import PROPAGATIONS, propagation_named
+from snntorch_brp.tasks.registry import task_named
 
 
 class DefaultsShown(argparse.HelpFormatter):
@@ -87,6 +88,15 @@ def propagation(text: str) -> str:
 def consolidation(text: str) -> str:
     """The name of a consolidation."""
     return _named(text, consolidation_named, CONSOLIDATIONS)
+
+
+def task(text: str) -> str:
+    """The name of a task, or ``module:TASK``."""
+    try:
+        task_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _named(text: str, named: Callable[[str], object], lines: Mapping[str, Named]) -> str:

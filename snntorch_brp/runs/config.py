@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from snntorch_brp.consolidation import consolidation_named
 from snntorch_brp.named import canonical
 from snntorch_brp.propagation import PROPAGATIONS, propagation_named
-from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.tasks.registry import task_named
 
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler | None]] = {
     "constant": lambda optimizer, steps: None,
@@ -34,9 +34,9 @@ class RunConfig:
     """All settings of a run; what ``config.json`` holds.
 
     Attributes:
-        task: Name in the table of tasks.
+        task: Name in the table of tasks, or ``module:TASK``.
         data: Folder of the data set, where it needs one.
-        model: The network, in the paper's notation.
+        model: The network, in the paper's notation, or ``module:function``.
         propagation: Name of the rule.
         steps: Time steps T.
         alpha: α of eq. 3.
@@ -122,7 +122,7 @@ class RunConfig:
                 raise ValueError(f"{name!r} must be {wanted}, got {value!r}")
         propagation_named(self.propagation)
         consolidation_named(self.consolidation)
-        known = TASKS[self.task].options
+        known = task_named(self.task).options
         for name, value in self.options.items():
             if name not in known:
                 raise ValueError(f"'options': {self.task} has no {name!r}; it has {', '.join(known) or 'none'}")
@@ -204,7 +204,7 @@ _WHOLE: _Check = (
 )
 _POSITIVE: _Check = ("a positive number", lambda value: _number(value) and value > 0)
 _CHECKS: dict[str, _Check] = {
-    "task": _one_of(*TASKS),
+    "task": _TEXT,
     "data": _or_none(_TEXT),
     "model": _TEXT,
     "propagation": _TEXT,

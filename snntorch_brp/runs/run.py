@@ -29,11 +29,11 @@ from snntorch_brp.consolidation import consolidation_named
 from snntorch_brp.propagation import PROPAGATIONS, propagation_named
 from snntorch_brp.runs.figures import RunFigures, save_figure
 from snntorch_brp.tasks.base import Sets, Task
-from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.tasks.registry import task_named
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.initialization import calibrate
-from snntorch_brp.models import network
+from snntorch_brp.runs.networks import network_of
 from snntorch_brp.runtime.randomness import random_state, set_random_state
 from snntorch_brp.training.tensorboard import TensorBoard
 from snntorch_brp.training import BRPTrainer, Evaluation
@@ -191,16 +191,21 @@ def _has_epochs(folder: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def start_trainer(config: RunConfig, sets: Sets, device: torch.device | None = None) -> BRPTrainer:
+def start_trainer(
+    config: RunConfig, sets: Sets, device: torch.device | None = None, *, task: Task | None = None
+) -> BRPTrainer:
     """The trainer of a run before its first step; all that is random follows from ``config.seed``."""
     torch.manual_seed(config.seed)
-    trainer = build_trainer(config, device)
+    trainer = build_trainer(config, device, task=task)
     trainer.encoder = sets.encoder or trainer.encoder
     steps = config.epochs * -(-len(sets.train) // config.batch_size)  # type: ignore[arg-type]
     trainer.scheduler = SCHEDULES[config.schedule](trainer.optimizer, steps)
     if config.weights == "calibrated":
         x, _ = next(iter(batches(sets.train, CALIBRATED)))
-        assert isinstance(trainer.net, nn.Sequential)
+        if not isinstance(trainer.net, nn.Sequential):
+            raise ValueError(
+                "calibrated weights need an nn.Sequential: use --weights torch, or calibrate the model itself"
+            )
         calibrate(trainer.net, encoded(trainer, x, config.seed), mean=CURRENT_MEAN, std=CURRENT_STD)
         distributed.same_everywhere(trainer.net.state_dict().values())  # processors may round in ways of their own
     return trainer
@@ -315,7 +320,7 @@ def trained(config: RunConfig, folder: Path) -> BRPTrainer:
 
 def task_of(config: RunConfig) -> Task:
     """The task of a run, with the options chosen."""
-    return TASKS[config.task].configured(steps=config.steps, device=config.device, options=config.options)
+    return task_named(config.task).configured(steps=config.steps, device=config.device, options=config.options)
 
 
 def load_data(config: RunConfig) -> Sets:
@@ -328,11 +333,11 @@ def load_data(config: RunConfig) -> Sets:
     return hold_back(sets, config.validation, seed=config.seed)
 
 
-def build_trainer(config: RunConfig, device: torch.device | None = None) -> BRPTrainer:
+def build_trainer(config: RunConfig, device: torch.device | None = None, *, task: Task | None = None) -> BRPTrainer:
     """The trainer of a run, its network freshly drawn from torch's generator; on ``config.device`` when None."""
-    task = task_of(config)
+    task = task or task_of(config)
     check_memory(config, task)
-    net = network(config.model, task.input_shape).to(device or config.device)
+    net = network_of(config.model, task).to(device or config.device)
     encoder = task.encoder(config.steps, config.alpha)
     if config.encoder == "direct":
         if task.encoder is not RateEncoder:
@@ -352,10 +357,12 @@ def build_trainer(config: RunConfig, device: torch.device | None = None) -> BRPT
     )
 
 
-def _optimizer(net: nn.Sequential, config: RunConfig) -> torch.optim.Optimizer:
+def _optimizer(net: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """Adam, or AdamW where weights decay; hidden layers may have a learning rate of their own."""
     groups: Any = net.parameters()
     if config.hidden_lr is not None:
+        if not isinstance(net, nn.Sequential):
+            raise ValueError("a learning rate of the hidden layers needs an nn.Sequential, whose last layer is known")
         output = list([layer for layer in net if any(True for _ in layer.parameters())][-1].parameters())
         hidden = [p for p in net.parameters() if not any(p is last for last in output)]
         groups = [{"params": output}, {"params": hidden, "lr": config.hidden_lr}]

@@ -42,7 +42,7 @@ FLOORS = {
     "initialization": 2,
     "sequence": 2,
     "nir": 2,
-    "tasks": 2,
+    "tasks": 3,
     "attachment": 3,
     "fused": 3,
     "plots": 3,

@@ -14,7 +14,7 @@ from snntorch_brp.training.checkpoint import read_checkpoint
 from snntorch_brp.cli import main
 from snntorch_brp.data.recordings import Recording
 from snntorch_brp.runs import run
-from snntorch_brp.tasks.recordings import Choices
+from snntorch_brp.tasks.recordings import RecordingOptions
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.holdout import hold_back
@@ -58,7 +58,7 @@ def test_whole_speakers_are_held_back() -> None:
         for speaker in "abcd"
         for label in range(3)
     ]
-    parted = Choices(split="speaker").part(recordings, torch.arange(12)[:, None])
+    parted = RecordingOptions(split="speaker").part(recordings, torch.arange(12)[:, None])
     held = hold_back(parted, 0.1, seed=0)
     speaker_of = [recording.speaker for recording in recordings]
     train, validation, test = (
@@ -126,10 +126,10 @@ def test_without_validation_there_is_no_curve_and_no_patience(
 
 def test_the_lab_trains_on_everything_under_the_old_keys(tmp_path: Path) -> None:
     lab = Lab(tmp_path, budget=BUDGETS["quick"])
-    from snntorch_brp.paper.budgets import Setting, Slot
+    from snntorch_brp.paper.datasets import DatasetInUse, PaperDataset
 
-    setting = Setting(Slot("digits", ("digits",)), "digits", None)
-    config = lab.config(setting, "brp", 0)
+    dataset = DatasetInUse(PaperDataset("digits", "digits"), "digits", None)
+    config = lab.plan(dataset, "brp", 0).config
     assert config.validation == 0
     added = {"validation", "consolidation", "regions", "encoder", "hidden_lr"}
     assert not added & set(config.key())
