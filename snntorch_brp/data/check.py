@@ -61,7 +61,7 @@ class Corpus:
         whole: Samples of each split in the owner's distribution.
         note: What else the report says.
         simulated: Whether the recordings in a folder are simulated: a whole data set is not expected then.
-        partly: Whether its layout is told where its files are there but too few to be used.
+        partly: Whether a folder with too few of its files is reported with its layout, and not as an unknown one.
     """
 
     name: str

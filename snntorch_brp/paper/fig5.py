@@ -76,7 +76,7 @@ def reproduce(lab: Lab) -> Result:
         "weights and biases is compared with that of pseudo-BP at the same weights. 0 degrees is the same direction, "
         "90 (dashed) what random directions have; below it a small step lowers the loss. An angle is missing where the "
         "true gradient is zero, as while no output neuron comes near its threshold.",
-        "Of the published figure only the statement is quoted, that BRP's direction comes close to the error's.",
+        "Of the published figure nothing is shown but the statement that BRP's direction comes close to the error's.",
     ]
     return Result("fig5", "angle between each rule's change and the true gradient", figure, rows, verdict, notes)
 

@@ -21,7 +21,7 @@ class Run:
         config: Its settings.
         label: The data set, and what it stands in for.
         title: The data set, at length.
-        split: How training and test set were parted.
+        split: How training and test set were split.
         train: Number of training samples.
         test: Number of test samples.
         machine: What it ran on.

@@ -142,8 +142,9 @@ def _train(
     config: RunConfig, folder: Path, keeping: Keeping, device: torch.device, *, resumed: bool, progress: bool
 ) -> Evaluation:
     """Train in a folder that is this run's alone."""
-    sets = load_data(config)
-    trainer = start_trainer(config, sets, device)
+    task = task_of(config)  # configured once, and handed on
+    sets = load_data(config, task=task)
+    trainer = start_trainer(config, sets, device, task=task)
     load = partial(batches, workers=keeping.workers, rank=distributed.rank(), world_size=distributed.world_size())
     checkpoints = Checkpoints(
         folder / "checkpoints",
@@ -323,9 +324,9 @@ def task_of(config: RunConfig) -> Task:
     return task_named(config.task).configured(steps=config.steps, device=config.device, options=config.options)
 
 
-def load_data(config: RunConfig) -> Sets:
+def load_data(config: RunConfig, *, task: Task | None = None) -> Sets:
     """The training and test set of a run, cut to its limits, and what is held back of the training set."""
-    task = task_of(config)
+    task = task or task_of(config)
     if task.needs_data and config.data is None:
         raise ValueError(f"{config.task} is read from files that you have: name their folder with --data DIR")
     sets = task.load(None if config.data is None else Path(config.data))

@@ -19,7 +19,7 @@ from snntorch_brp.paper.datasets import ALL, DatasetInUse, PaperDataset
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.table1 import CASES
 from snntorch_brp.propagation import PROPAGATIONS
-from snntorch_brp.runs.run import RunConfig
+from snntorch_brp.runs.run import RunConfig, train_run
 from snntorch_brp.tasks.base import Option, Task
 from snntorch_brp.tasks.files import check, find_data
 from snntorch_brp.tasks.protocol import BUDGETS as BUDGET_NAMES
@@ -173,3 +173,22 @@ def test_fashion_mnist_takes_the_place_of_mnist_and_says_so(tmp_path: Path, caps
     assert dataset.label == "MNIST"
     assert main(["data", "check", str(tmp_path / "fashion")]) == 0
     assert "Fashion-MNIST" in capsys.readouterr().out
+
+
+def test_a_task_is_configured_once_for_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    configured = Task.configured
+
+    def counted(task: Task, **options: object) -> Task:
+        calls.append(task.short_title)
+        return configured(task, **options)
+
+    monkeypatch.setattr(Task, "configured", counted)
+    lab = Lab(tmp_path, budget=replace(BUDGETS["quick"], epochs=1, train=20, test=10))
+    (dataset,) = lab.datasets(ALL[0])
+    lab.train(dataset, "brp", 0)
+    assert calls == ["scikit-learn's 8x8 digits"]
+    config = replace(lab.plan(dataset, "brp", 0).config, model="64-8-10")
+    calls.clear()
+    train_run(config, tmp_path / "run")
+    assert calls == ["scikit-learn's 8x8 digits"]
