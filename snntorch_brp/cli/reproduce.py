@@ -55,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=int, metavar="N",
-        help="seeds a mean is taken over (default: 3; under --budget short 1 for MNIST and CIFAR-10)",
+        help="seeds a mean is taken over (default: 3; under --budget short 1 for the large image sets)",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of results (default: reproduced/BUDGET)")

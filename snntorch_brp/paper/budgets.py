@@ -70,7 +70,7 @@ QUICK = Budget(
 )
 SHORT = Budget(
     name="short",
-    about="all the data on the tasks' own networks, in 6 epochs (1 of MNIST and CIFAR-10)",
+    about="all the data on the tasks' own networks, in 6 epochs (1 of the large image sets)",
     epochs=6,
     lr=1e-3,
     schedule="cosine",
