@@ -5,7 +5,7 @@
 
 The products of the linear layers, one with the weights forward and one for their gradients, are also timed alone, on
 operands and into memory that are there already: PyTorch's in float32 and in bfloat16. On bfloat16 matrix units a
-float32 product of spikes takes three of those, see ``snntorch_brp/fused/products.py``. "rest" is what the step does
+float32 product of spikes takes three of those, see ``snntorch_brp/fused/matmul.py``. "rest" is what the step does
 besides: projections, checks, bookkeeping. Medians.
 """
 
@@ -25,7 +25,9 @@ from contenders import NETS, Setting, with_fused
 from torch import Tensor, nn
 
 from snntorch_brp.fused import engine
-from snntorch_brp.fused.synapse import Synapse
+from snntorch_brp.fused.autograd_synapse import AutogradSynapse
+from snntorch_brp.fused.conv_synapse import ConvSynapse
+from snntorch_brp.fused.linear_synapse import LinearSynapse
 
 PARTS = ("linear, forward", "linear, gradients", "convolutions", "neurons, forward", "neurons, back", "Adam", "rest")
 Seconds = dict[str, list[float]]
@@ -49,15 +51,14 @@ def timed(owner: object, name: str, part: Callable[..., str], seconds: Seconds) 
 def split_step(setting: Setting, rounds: int, precision: str) -> dict[str, float]:
     """Seconds of each of ``PARTS`` and of the whole step."""
 
-    def synapse(way: str) -> Callable[..., str]:
-        return lambda layer, *_: f"linear, {way}" if isinstance(layer.last, nn.Linear) else "convolutions"
-
     seconds: Seconds = defaultdict(list)
+    convolutions = (ConvSynapse, AutogradSynapse)  # the latter for those behind a norm or before a pooling
     step, data = with_fused(setting, "BRP", precision=precision), setting.data()
     with ExitStack() as stack:
         for owner, name, part in (
-            (Synapse, "forward", synapse("forward")),
-            (Synapse, "backward", synapse("gradients")),
+            (LinearSynapse, "forward", lambda *_: "linear, forward"),
+            (LinearSynapse, "backward", lambda *_: "linear, gradients"),
+            *((kind, way, lambda *_: "convolutions") for kind in convolutions for way in ("forward", "backward")),
             (engine, "fire", lambda *_: "neurons, forward"),
             (engine, "fire_back", lambda *_: "neurons, back"),
             (torch.optim.Adam, "step", lambda *_: "Adam"),

@@ -1,4 +1,9 @@
-"""Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
+"""Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers.
+
+Public is what ``__all__`` lists here and in ``attachment``, ``training``, ``analysis``, ``fused`` and ``shifting``, and
+what has no underscore in ``models``, ``nir``, ``plots``, the callbacks under ``training`` and the readers and encoders
+under ``data``. All else, and every name with an underscore, may change without notice. Options are given by name.
+"""
 
 from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.consolidation import (

@@ -37,7 +37,8 @@ class Consolidation(ABC):
     Attributes:
         keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current". Nothing
             else is kept, to save memory. A class attribute, or a property where it depends on the options.
-        compares_samples: It needs all samples of a batch at once.
+        compares_samples: It may look at all samples of a batch. A class with ``gradients`` of its own does, unless it
+            says no; then it may be called with some samples at a time, which stay in cache.
     """
 
     @property
@@ -45,7 +46,12 @@ class Consolidation(ABC):
         """Nothing but spikes here."""
         return frozenset()
 
-    compares_samples: ClassVar[bool] = False
+    compares_samples: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kw: object) -> None:
+        super().__init_subclass__(**kw)
+        if "gradients" in vars(cls) and "compares_samples" not in vars(cls):
+            cls.compares_samples = True
 
     @abstractmethod
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
@@ -74,6 +80,8 @@ class PseudoGradient(Consolidation):
         [[[0.5, -0.5]]]
     """
 
+    compares_samples: ClassVar[bool] = False
+
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
         """``∂L/∂s_t := δ_t``."""
         return Gradients(spikes=delta)
@@ -99,6 +107,8 @@ class StateDifference(Consolidation):
         >>> (window.steps * StateDifference(state="rate").gradients(delta, window).spikes).tolist()
         [[[0.5, 1.5]]]
     """
+
+    compares_samples: ClassVar[bool] = False
 
     state: Literal["membrane", "rate"] = "membrane"
     gain: float = 1.0
@@ -139,6 +149,8 @@ class Correlation(Consolidation):
         >>> Correlation().gradients(delta, window).spikes.abs().max().item() < 1e-6
         True
     """
+
+    compares_samples: ClassVar[bool] = False
 
     rectify: bool = False
 
@@ -252,6 +264,7 @@ class STDP(Consolidation):
         [0.5, 1.0, -1.0]
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"current"})
 
     decay: float = 0.5
@@ -289,6 +302,7 @@ class DifferentialHebb(Consolidation):
         [0.0, 1.0, -0.5]
     """
 
+    compares_samples: ClassVar[bool] = False
     keeps: ClassVar[frozenset[str]] = frozenset({"current"})
 
     decay: float = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,7 @@ class RateEncoder:
 
     steps: int
     alpha: float = 1.0
-    generator: torch.Generator | None = None
+    generator: torch.Generator | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         rate_encode(torch.zeros(0), self.steps, alpha=self.alpha)  # raises on bad settings now, not in training
@@ -85,7 +85,7 @@ class DirectEncoder:
     """
 
     steps: int
-    standardize: bool = True
+    standardize: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -110,7 +110,7 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
         raise ValueError(f"labels must be a non-empty vector [B] of class numbers, got {got}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise ValueError(f"labels must be integers, got {labels.dtype}: use labels.long()")
-    low, high = int(labels.min()), int(labels.max())
+    low, high = torch.stack(labels.aminmax()).tolist()  # a GPU is waited for once
     if low < 0 or high >= num_classes:
         raise ValueError(f"labels must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {low}..{high}")
 

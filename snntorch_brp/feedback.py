@@ -107,6 +107,26 @@ class Feedback(nn.Module):
         held = held.to(like.dtype)  # the buffer itself stays in float32, whatever autocast does
         return held if kept == tuple(shape) else F.interpolate(held, size=tuple(shape[1:]))
 
+    def set_matrix(self, layer: str, matrix: Tensor) -> None:
+        """Put a matrix of one's own in the place of the one that would be drawn for a layer.
+
+        Args:
+            layer: The layer's name in its network, as in ``named_modules``.
+            matrix: B_l, ``[K, *shape]``; with regions, ``[K, C, regions, ...]``. It is copied.
+
+        Raises:
+            ValueError: If it is not for ``num_classes`` classes.
+
+        Example:
+            >>> feedback = Feedback(10)
+            >>> feedback.set_matrix("lif1", torch.ones(10, 5))
+            >>> feedback.matrix("lif1", (5,)).sum()
+            tensor(50.)
+        """
+        if matrix.dim() < 2 or len(matrix) != self.num_classes:
+            raise ValueError(f"a feedback matrix is [K={self.num_classes}, *shape], got shape {tuple(matrix.shape)}")
+        self.register_buffer(_buffer_name(layer), matrix.detach().clone())
+
     def _kept(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of what is kept of a layer's matrix, without the classes."""
         if self.regions is None or len(shape) < 2:

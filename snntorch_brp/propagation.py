@@ -35,11 +35,19 @@ class Propagation(ABC):
         needs_output: The signal waits for the output rate y (update locking). Where it does not, a layer can
             learn, and be forgotten, as soon as it has run.
         reads_classes: Label and prediction are distributions over classes; real-valued targets do not fit.
+        compares_samples: ``signal`` may look at all samples of a batch. A class with a ``signal`` of its own does,
+            unless it says no; then it may be called with some samples at a time, which stay in cache.
     """
 
     local: ClassVar[bool] = True
     needs_output: ClassVar[bool] = False
     reads_classes: ClassVar[bool] = False
+    compares_samples: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kw: object) -> None:
+        super().__init_subclass__(**kw)
+        if "signal" in vars(cls) and "compares_samples" not in vars(cls):
+            cls.compares_samples = True
 
     def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
         """The label ȳ that all layers receive: class numbers ``[B]`` to ``[T or 1, B, K]``; one-hot here."""
@@ -84,6 +92,8 @@ class BRP(Propagation):
         >>> rule.signal(label, window=Window(torch.zeros(20, 1, 4)), feedback=torch.zeros(3, 4), output=None).tolist()
         [[[0.0, 0.0, 1.0]]]
     """
+
+    compares_samples: ClassVar[bool] = False
 
     label_rate: float = 1.0
     stepwise: bool = False
@@ -131,6 +141,7 @@ class RewardPrediction(Propagation):
     """
 
     reads_classes: ClassVar[bool] = True
+    compares_samples: ClassVar[bool] = False
 
     kappa: float = 5.0
     cosine: bool = False
@@ -164,6 +175,7 @@ class ErrorProjection(Propagation):
         [[[0.25, -0.25]]]
     """
 
+    compares_samples: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
@@ -181,6 +193,7 @@ class SignProjection(Propagation):
         [[[1.0, -1.0]]]
     """
 
+    compares_samples: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
@@ -197,6 +210,7 @@ class Backprop(Propagation):
         False
     """
 
+    compares_samples: ClassVar[bool] = False
     local: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
@@ -212,6 +226,8 @@ class OutputOnly(Propagation):
         >>> OutputOnly().signal(torch.ones(1, 1, 2), window=None, feedback=None, output=None) is None
         True
     """
+
+    compares_samples: ClassVar[bool] = False
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent."""

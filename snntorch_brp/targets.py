@@ -47,6 +47,11 @@ def batch_of(labels: Tensor) -> int:
     return labels.shape[1 if stepwise else 0]
 
 
+def reads_classes(labels: Tensor) -> bool:
+    """Whether checked targets tell classes: class numbers, or distributions over classes."""
+    return not labels.is_floating_point() or _are_distributions(labels)
+
+
 def target_signal(
     propagation: Propagation, labels: Tensor, *, num_classes: int, steps: int, dtype: torch.dtype
 ) -> Tensor:
@@ -68,7 +73,7 @@ def target_signal(
     """
     if labels.is_floating_point():
         signal = (labels if labels.dim() == 3 else labels[None]).to(dtype)
-        if propagation.reads_classes and not _are_distributions(signal):
+        if propagation.reads_classes and not reads_classes(labels):
             raise ValueError(
                 f"{type(propagation).__name__} predicts classes, and the real-valued targets are no distributions over "
                 "them: use BRP(), or ErrorProjection(), which send any target"

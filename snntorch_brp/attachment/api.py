@@ -78,7 +78,8 @@ def attach(
             ErrorProjection compare with the label). When None it is found out in the first sequence: the spiking
             layers that the loss sees as they are and no other layer hears; none, where the loss sees them through
             parameters behind them, as in a linear readout. Everything behind the last hidden neurons learns from the
-            loss. Of a readout that does not spike, the softmax of its mean over time is compared with the label.
+            loss. Of a readout that does not spike, the softmax of its mean over time is compared with a label, and its
+            mean over time with a real-valued target.
         reduction: "mean" takes hidden gradients as the mean over the batch, as the usual losses do, so that learning
             rates, clipping and DistributedDataParallel treat all layers alike; "sum" is the authors' code.
         credit: How far back in time a gradient reaches. "full": to the start of the sequence, when it is over.

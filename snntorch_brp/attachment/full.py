@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.attachment.graph import reach
 from snntorch_brp.attachment.handle import Handle
 from snntorch_brp.attachment.readout import Readout, by_class
 from snntorch_brp.attachment.record import LayerRecord, Root
 from snntorch_brp.attachment.structure import LossTerms, check_hidden_unseen, check_parameters, find_outputs, owners
-from snntorch_brp.firing import firing_fault, firing_message
+from snntorch_brp.finite import check_loss, check_membranes
+from snntorch_brp.firing import LEAST_STEPS, firing_fault, firing_message
 from snntorch_brp.propagation import OutputOnly, Propagation, project
-from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, target_signal
+from snntorch_brp.runtime.graph import reach
+from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, reads_classes, target_signal
 
 _LOOKED_AT = {4**i for i in range(1, 16)}  # the sequences in which the layers' firing is judged
 
@@ -31,6 +32,8 @@ class Attached(Handle):
 
     Attributes:
         feedback: The fixed matrices B_l; save its ``state_dict`` to come back to the same ones.
+        names_firing_faults: Whether a warning names layers that fire too little or too much to learn; a trainer that
+            watches its layers itself turns it off.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Attached(Handle):
         self._compared = [Readout(module) for module in self._readouts.values()] if propagation.needs_output else []
         self._unreached_told = isinstance(propagation, OutputOnly)  # there the hidden layers are meant to rest
         self._dropped_told = False
+        self.names_firing_faults = True
         self._sequences = 0  # that were learned from
         self._firing_told: set[tuple[str, str]] = set()
         self._asked = False  # whether the running sequence was to be learned from
@@ -125,8 +129,8 @@ class Attached(Handle):
                 gradients alone.)
 
         Raises:
-            ValueError: If the labels or the loss do not fit, or a membrane is not finite. Nothing has changed then,
-                and the call can be repeated.
+            ValueError: If the labels or the loss do not fit, or (:class:`snntorch_brp.finite.NotFinite`) a membrane or
+                the loss is not finite. Nothing has changed then, and the call can be repeated.
             RuntimeError: If the layers were not called as one sequence, or the loss reaches the weights of a hidden
                 layer; the message names the layer. Nothing has changed then.
         """
@@ -134,7 +138,7 @@ class Attached(Handle):
         if self.encode_targets is not None:
             labels = self.encode_targets(labels)
         check_targets(labels, self.feedback.num_classes)
-        _check_loss(loss)
+        check_loss(loss)
         _check_membranes(self._layers)
         if not self.propagation.local:
             (loss * scale).backward()
@@ -188,7 +192,7 @@ class Attached(Handle):
         """Where the hidden layers' gradients start: the rule, layer by layer."""
         classes = self.feedback.num_classes
         stepwise = labels.dim() > 1 + labels.is_floating_point()
-        y = self._output(outputs, stepwise) if self.propagation.needs_output else None
+        y = self._output(outputs, stepwise, reads_classes(labels)) if self.propagation.needs_output else None
         if self.reduction == "mean":
             scale = scale / batch_of(labels)
         label: Tensor | None = None
@@ -207,11 +211,11 @@ class Attached(Handle):
                 roots += layer.roots(self.consolidation.gradients(project(signal, B_l), layer.window), scale)
         return roots
 
-    def _output(self, outputs: Sequence[LayerRecord], stepwise: bool) -> Tensor:
+    def _output(self, outputs: Sequence[LayerRecord], stepwise: bool, of_classes: bool) -> Tensor:
         """The output y that is compared with the label, ``[B, K]``, or ``[T, B, K]`` for a label at every step."""
         rule = type(self.propagation).__name__
         if self._compared:
-            return self._compared[0].output(self.feedback.num_classes, rule, stepwise)
+            return self._compared[0].output(self.feedback.num_classes, rule, stepwise=stepwise, of_classes=of_classes)
         if not outputs:
             raise ValueError(
                 f"{rule} compares output and label, and the output is no spiking layer: name it, "
@@ -236,11 +240,11 @@ class Attached(Handle):
     def _tell_firing(self) -> None:
         """Name the layers that fire too little or too much to learn, each once; looked for in ever fewer sequences."""
         self._sequences += 1
-        if self._sequences not in _LOOKED_AT:
+        if self._sequences not in _LOOKED_AT or not self.names_firing_faults:
             return
         for layer in self._layers:
             fault = firing_fault(layer.window.rate) if layer.steps else None
-            if fault == "saturated" and layer.steps < 10:  # in few steps a full rate means little
+            if fault == "saturated" and layer.steps < LEAST_STEPS:
                 continue
             if fault is not None and (layer.name, fault) not in self._firing_told:
                 self._firing_told.add((layer.name, fault))
@@ -281,26 +285,6 @@ def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batc
             raise ValueError(f"layer '{layer.name}' ran {layer.batch} samples, but there are {batch} labels")
 
 
-def _check_loss(loss: Tensor) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
-    if not loss.requires_grad:
-        raise ValueError(
-            "loss does not depend on the network: compute it from the output of a forward pass in training mode, with "
-            "gradients enabled"
-        )
-    if not torch.isfinite(loss):
-        raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the input, or lower the learning rate")
-
-
 def _check_membranes(layers: Sequence[LayerRecord]) -> None:
-    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
     last = {layer.name: getattr(layer.module, "mem", None) if layer.state is None else layer.state for layer in layers}
-    finite = [(name, torch.isfinite(mem).all()) for name, mem in last.items() if isinstance(mem, Tensor)]
-    for name, is_finite in finite:
-        if not is_finite:
-            raise ValueError(
-                f"the membrane of layer '{name}' is not finite: look for NaN or inf in the input, or lower the "
-                "learning rate"
-            )
+    check_membranes({name: membrane for name, membrane in last.items() if isinstance(membrane, Tensor)})

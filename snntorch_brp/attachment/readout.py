@@ -36,12 +36,13 @@ class Readout:
 
         return keep
 
-    def output(self, num_classes: int, rule: str, stepwise: bool) -> Tensor:
-        """Class probabilities, the softmax of what was given: ``[B, K]`` of its mean over time, or ``[T, B, K]``."""
+    def output(self, num_classes: int, rule: str, *, stepwise: bool, of_classes: bool) -> Tensor:
+        """What was given, its mean over time ``[B, K]`` or, ``stepwise``, ``[T, B, K]``; ``of_classes`` its softmax."""
         given = torch.stack(self._given) if len(self._given) > 1 else self._given[0]
         if given.dim() > 2 and not stepwise:
             given = given.mean(0)
-        return torch.softmax(by_class(given, num_classes, rule, type(self.module).__name__), dim=-1)
+        given = by_class(given, num_classes, rule, type(self.module).__name__)
+        return torch.softmax(given, dim=-1) if of_classes else given
 
 
 def by_class(output: Tensor, num_classes: int, rule: str, name: str) -> Tensor:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from snntorch_brp.attachment.graph import Reach, Summary, reach, summaries, terms
 from snntorch_brp.attachment.record import LayerRecord
+from snntorch_brp.runtime.graph import Reach, Summary, reach, summaries, terms
 
 
 class LossTerms:

@@ -1,11 +1,17 @@
-"""The fast path: sequential networks layer by layer, all steps at once, in memory that does not grow with depth.
+"""The fused engine: sequential networks layer by layer, all steps at once, in memory that does not grow with depth.
 
-In the order of reading: ``plan`` says what qualifies, ``engine`` does a step, ``synapse`` is what lies between
-neurons, ``dynamics`` and ``scan`` define the neurons over time. The rest is speed: ``fire`` picks the means,
-``kernels`` the scan in C++, ``events`` sparse convolutions, ``products`` matrix units, ``build`` the compiler.
+In the order of reading: ``layers`` says what qualifies, ``engine`` does a step, ``synapse`` is the contract of what
+lies between neurons (``linear_synapse``, ``conv_synapse``, ``autograd_synapse`` keep it), ``dynamics`` that of the
+neurons, ``scan`` the leaky ones over time, ``pseudo_gradients`` their surrogates. The rest is speed: ``dispatch`` picks
+the means, ``neuron_kernels``, ``sparse_conv`` and ``matmul`` call C++ through ``pointers``, ``build`` calls the
+compiler, ``buffers`` keeps memory.
+
+New kinds of layers and neurons join by ``register_synapse``, ``register_stateless`` and ``register_neuron``.
 """
 
+from snntorch_brp.fused.dynamics import register_neuron
 from snntorch_brp.fused.engine import FusedEngine
-from snntorch_brp.fused.plan import NotFusible, plan
+from snntorch_brp.fused.layers import NotFusible, plan
+from snntorch_brp.fused.synapse import register_stateless, register_synapse
 
-__all__ = ["FusedEngine", "NotFusible", "plan"]
+__all__ = ["FusedEngine", "NotFusible", "plan", "register_neuron", "register_stateless", "register_synapse"]

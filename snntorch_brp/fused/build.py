@@ -26,7 +26,7 @@ from snntorch_brp.runtime.files import write_whole
 
 logger = logging.getLogger(__name__)
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "products.cpp"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("neuron.cpp", "conv.cpp", "matmul.cpp"))
 FLAGS = (
     *("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC"),
     *(("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()),

@@ -1,65 +1,93 @@
-"""What a leaky neuron does in a step, as plain numbers: read off RefractoryLeaky or snn.Leaky."""
+"""Neurons over all time steps at once: what the fused engine asks of them, and which neurons it knows.
+
+A kind of neuron that has a forward pass and an adjoint in plain torch joins by :func:`register_neuron`, also from
+outside this package; compiled kernels are an optional speed-up of those here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Protocol
 
 import snntorch as snn
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.fused import pseudo_gradients
+from snntorch_brp.fused.scan import Leaky
 from snntorch_brp.neurons import RefractoryLeaky
-from snntorch_brp.surrogate import Boxcar
+
+
+class Dynamics(Protocol):
+    """One layer of neurons, as numbers: it keeps no state between calls."""
+
+    def scan(self, current: Tensor) -> Tensor:
+        """Membrane potentials v_t of all steps from the currents I_t, each ``[T, B, *]``, from rest."""
+
+    def spikes(self, membrane: Tensor) -> Tensor:
+        """Spikes s_t of membrane potentials, 0 or 1, in their shape and dtype."""
+
+    def adjoint(
+        self, membrane: Tensor, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
+    ) -> Tensor:
+        """Gradient of the currents ``[T, B, *]`` from those of spikes and membranes, each ``[T or 1, B, *]``."""
 
 
 @dataclass(frozen=True)
-class Dynamics:
-    """The constants of one layer of leaky neurons (eq. 2).
+class Kind:
+    """A kind of neuron that the engine runs.
 
     Attributes:
-        beta: Decay g, a scalar or one value a neuron.
-        threshold: Threshold θ, likewise.
-        spike_grad: Spike function with the surrogate gradient.
-        reset: What a spike does: "forget" drops the past while the refractory flag is up, "subtract" takes θ off,
-            "none" does nothing.
-        tau_ref: Refractory period τ_ref in steps.
-        v_rest: Resting potential, where the membrane starts.
-        v_reset: Potential it restarts from while the flag is up.
-        detach_reset: The gradient does not go through the flag.
+        read: The dynamics of a module, from its own numbers, in dtype and device of the currents that it is given.
+        unsupported_reason: Why this module cannot be run, or None; ``(module, dtype)``.
     """
 
-    beta: Tensor
-    threshold: Tensor
-    spike_grad: Callable[[Tensor], Tensor]
-    reset: Literal["forget", "subtract", "none"] = "forget"
-    tau_ref: int = 1
-    v_rest: float = 0.0
-    v_reset: float = 0.0
-    detach_reset: bool = False
-
-    def left(self, v: Tensor) -> Tensor:
-        """What is left of a membrane after a step without reset, V_rest + g (v - V_rest)."""
-        return self.beta * v if self.v_rest == 0 else self.v_rest + self.beta * (v - self.v_rest)
-
-    def psi(self, v: Tensor) -> Tensor:
-        """Pseudo-gradient ψ of the spikes with respect to the membrane (eq. 10 for the boxcar), the shape of ``v``."""
-        u = v - self.threshold
-        if isinstance(self.spike_grad, Boxcar):
-            return (u.abs() < self.spike_grad.half_width).to(v.dtype)
-        with torch.enable_grad():
-            u.requires_grad_()
-            spikes = self.spike_grad(u)
-            return torch.autograd.grad(spikes, u, torch.ones_like(spikes))[0].to(v.dtype)
+    read: Callable[[nn.Module, Tensor], Dynamics]
+    unsupported_reason: Callable[[nn.Module, torch.dtype], str | None]
 
 
-def why_not(neuron: nn.Module) -> str | None:
-    """Why this neuron cannot be run by the scan, or None where it can."""
-    if type(neuron) not in (snn.Leaky, RefractoryLeaky):
-        return f"is a {type(neuron).__name__}, not a RefractoryLeaky or snn.Leaky"
+_KINDS: dict[type[nn.Module], Kind] = {}
+
+
+def register_neuron(
+    neuron: type[nn.Module],
+    read: Callable[[nn.Module, Tensor], Dynamics],
+    unsupported_reason: Callable[[nn.Module, torch.dtype], str | None] = lambda module, dtype: None,
+) -> None:
+    """Let the fused engine run a class of neurons; subclasses of it are not meant.
+
+    Args:
+        neuron: The class.
+        read: Makes :class:`Dynamics` of a module and the currents that it is given, anew for each batch, so that
+            numbers that have changed count.
+        unsupported_reason: Why some of these modules cannot be run, or None.
+    """
+    _KINDS[neuron] = Kind(read, unsupported_reason)
+
+
+def known_neurons() -> list[type[nn.Module]]:
+    """The classes of neurons that the fused engine runs."""
+    return list(_KINDS)
+
+
+def unsupported_reason(neuron: nn.Module, dtype: torch.dtype) -> str | None:
+    """Why this neuron cannot be run, or None where it can."""
+    kind = _KINDS.get(type(neuron))
+    if kind is None:
+        return f"is a {type(neuron).__name__}; the fused engine runs {', '.join(k.__name__ for k in _KINDS)}"
+    return kind.unsupported_reason(neuron, dtype)
+
+
+def dynamics_of(neuron: nn.Module, like: Tensor) -> Dynamics:
+    """What a neuron for which :func:`unsupported_reason` has nothing to say does, in the dtype of ``like``."""
+    return _KINDS[type(neuron)].read(neuron, like)
+
+
+def _leaky_reason(neuron: nn.Module, dtype: torch.dtype) -> str | None:
     if not neuron.init_hidden:
         return "does not keep its own state: make it with init_hidden=True"
+    step = {"subtract": "_base_sub", "zero": "_base_zero", "none": "_base_int"}[neuron.reset_mechanism]  # type: ignore[index]
     refusals = {
         "learns its beta": isinstance(neuron.beta, nn.Parameter),
         "learns its threshold": isinstance(neuron.threshold, nn.Parameter),
@@ -67,17 +95,22 @@ def why_not(neuron: nn.Module) -> str | None:
         "has lateral inhibition": bool(neuron.inhibition),
         "has a quantised state": bool(neuron.state_quant),
         "has its surrogate gradient disabled": bool(neuron.surrogate_disable),
-        "resets without delay": not neuron.reset_delay,
+        "has a state function of its own": neuron.state_function != getattr(neuron, step),
     }
-    return next((reason for reason, holds in refusals.items() if holds), None)
+    if isinstance(neuron, RefractoryLeaky):  # knows neither the last of these, nor the next
+        refusals.pop("has a state function of its own")
+    else:
+        refusals["resets without delay"] = not neuron.reset_delay
+    reason = next((reason for reason, holds in refusals.items() if holds), None)
+    device = neuron.threshold.device
+    return reason or pseudo_gradients.unsupported_reason(neuron.spike_grad, dtype, device)  # type: ignore[arg-type]
 
 
-def dynamics_of(neuron: nn.Module, like: Tensor) -> Dynamics:
-    """The constants of a neuron for which :func:`why_not` has nothing to say, in the dtype of ``like``."""
+def _read_leaky(neuron: nn.Module, like: Tensor) -> Leaky:
     beta = neuron.beta.detach().clamp(0, 1).to(like)  # type: ignore[operator]
     threshold = neuron.threshold.detach().to(like)  # type: ignore[operator]
     if isinstance(neuron, RefractoryLeaky):
-        return Dynamics(
+        return Leaky(
             beta,
             threshold,
             neuron.spike_grad,
@@ -87,4 +120,8 @@ def dynamics_of(neuron: nn.Module, like: Tensor) -> Dynamics:
             detach_reset=neuron.detach_reset,
         )
     reset = {"subtract": "subtract", "zero": "forget", "none": "none"}[neuron.reset_mechanism]  # type: ignore[index]
-    return Dynamics(beta, threshold, neuron.spike_grad, reset=reset, detach_reset=True)  # type: ignore[arg-type]
+    return Leaky(beta, threshold, neuron.spike_grad, reset=reset, detach_reset=True)  # type: ignore[arg-type]
+
+
+register_neuron(snn.Leaky, _read_leaky, _leaky_reason)
+register_neuron(RefractoryLeaky, _read_leaky, _leaky_reason)

@@ -1,4 +1,4 @@
-"""One training step, layer by layer and in chunks of samples (section "How fused works" of the design).
+"""One training step, layer by layer and in chunks of samples.
 
 A label-only rule needs nothing from later layers and samples are independent, so a chunk of samples runs all T steps
 of a layer, gives the layer its gradient and is forgotten before the next one starts.
@@ -20,18 +20,21 @@ from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.fused.dynamics import dynamics_of
-from snntorch_brp.fused.fire import fire, fire_back
-from snntorch_brp.fused.kernels import pooled
-from snntorch_brp.fused.memory import recycled
-from snntorch_brp.fused.plan import Layer, neuron_shapes, plan
-from snntorch_brp.fused.products import matrix_units_available
-from snntorch_brp.fused.synapse import Passed
+from snntorch_brp.finite import check_loss, check_membranes
+from snntorch_brp.fused.buffers import recycled
+from snntorch_brp.fused.dispatch import fire, fire_back
+from snntorch_brp.fused.dynamics import Dynamics, dynamics_of
+from snntorch_brp.fused.layers import Layer, NotFusible, dtype_of, neuron_shapes, plan, signature
+from snntorch_brp.fused.matmul import matrix_units_available
+from snntorch_brp.fused.neuron_kernels import pooled
+from snntorch_brp.fused.synapse import Saved, Synapse
 from snntorch_brp.propagation import Propagation, project
+from snntorch_brp.runtime.graph import reach
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = {False: 10_000_000, True: 32_000_000}  # of membranes: linear layers gain more from large products
+CHUNK_BYTES = 10_000_000  # of membranes, which stay in cache
+LARGE_CHUNK_BYTES = 32_000_000  # where larger products bring more than that
 
 
 @dataclass
@@ -40,8 +43,11 @@ class Chunk:
 
     rows: slice
     membrane: Tensor  # [T, b, *]
-    passed: Passed
+    neuron: Dynamics
+    synapse: Synapse
+    saved: Saved
     rate: Tensor  # [b, *]
+    constant_input: bool = False  # one step of the input stood for all
     current: Tensor | None = None
 
 
@@ -49,7 +55,7 @@ class FusedEngine:
     """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attachment`.
 
     Args:
-        net: A network that :func:`snntorch_brp.fused.plan` accepts.
+        net: A network that :func:`plan` accepts.
         propagation: What is sent to the hidden layers.
         num_classes: Number of classes K.
         loss_fn: Scalar loss of the output spikes ``[T, B, K]`` and the labels ``[B]``.
@@ -92,19 +98,19 @@ class FusedEngine:
             raise ValueError(f"chunk must be at least 1 sample, got {chunk}")
         self.net = net
         self.layers = plan(net)
+        self._signature = signature(net)
         self.propagation = propagation
         self.consolidation = consolidation or PseudoGradient()
         self.loss_fn = loss_fn
         self.feedback = feedback or Feedback(num_classes)
         self.reduction = reduction
         self.chunk = chunk
-        self.parts = {"float32": 3, "bfloat16": 1}[precision]
+        self.bf16_terms = {"float32": 3, "bfloat16": 1}[precision]
         if precision == "bfloat16" and not matrix_units_available():
             logger.warning("no bfloat16 matrix units here: the fused engine computes its products in float32")
         self.watch: Callable[[str, Tensor], None] | None = None  # is told a layer's name and rates, [b, *]
         self._key: object = None  # the input for which the numbers of neurons are known
         self._neurons: dict[str, int] = {}
-        self._shapes: list[tuple[int, ...]] = []
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill ``.grad`` of every parameter from one batch; gradients add up as in PyTorch.
@@ -118,16 +124,19 @@ class FusedEngine:
 
         Raises:
             ValueError: If the batch does not fit, the message says why; no gradient has changed then.
+            NotFusible: If the network has changed and does not qualify any more, or does not take this input.
         """
         check_labels(labels, self.feedback.num_classes)
         if x.dim() < 2 or len(x) == 0 or x.shape[1] != len(labels):
             raise ValueError(f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}")
-        self._look(x)
+        self._refresh_plan(x)
+        if not self.layers[-1].synapse.learns:
+            raise NotFusible(f"nothing that leads to the output '{self.layers[-1].name}' is to be trained")
         before = {p: p.grad for p in self.net.parameters()}
         for p in before:
             p.grad = None
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 result = self._learn_from(x, labels)
         except BaseException:
             for p, gradient in before.items():
@@ -143,20 +152,20 @@ class FusedEngine:
         at_once = self.propagation.local and not self.propagation.needs_output
         *hidden, output = self.layers
         kept: list[list[Chunk]] = []
-        x = self._entering(x)
+        x = self.entering(x)
         for layer, following in pairwise(self.layers):
             x, chunks = self._run(layer, x, following, learn=label if at_once else None, keep=not at_once)
             kept.append(chunks)
         spikes, (last,) = self._run(output, x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
         y = spikes.mean(0)
-        grad_x = self._backward(output, last, grad_spikes=grad_spikes)
+        grad_x = self._backward(last, grad_spikes=grad_spikes)
         if not self.propagation.local:
-            for layer, chunks in zip(reversed(hidden), reversed(kept), strict=True):
+            for chunks in reversed(kept):
                 grad_y = grad_x
                 assert grad_y is not None
                 for chunk in chunks:  # of which only the first layer, whose input wants no gradient, has several
-                    grad_x = self._backward(layer, chunk, grad_spikes=grad_y[:, chunk.rows])
+                    grad_x = self._backward(chunk, grad_spikes=grad_y[:, chunk.rows])
         elif not at_once:
             for layer, chunks in zip(hidden, kept, strict=True):
                 for chunk in chunks:
@@ -187,7 +196,7 @@ class FusedEngine:
         """Run the output layer and fill its gradient; gives the loss and the output rate y ``[B, K]``."""
         spikes, (last,) = self._run(self.layers[-1], x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
-        self._backward(self.layers[-1], last, grad_spikes=grad_spikes)
+        self._backward(last, grad_spikes=grad_spikes)
         return loss, spikes.mean(0)
 
     def prepare(self, sample: Tensor) -> None:
@@ -196,37 +205,35 @@ class FusedEngine:
         Raises:
             ValueError: If they do not; the message names the layer.
         """
-        self._look(sample)
-
-    def entering(self, x: Tensor) -> Tensor:
-        """The input ``[T, B, *]`` in the dtype that the first layer takes, where nothing is lost."""
-        return self._entering(x)
+        self._refresh_plan(sample)
 
     def spikes(self, x: Tensor) -> Tensor:
         """Output spikes ``[T, B, K]`` of a batch ``[T, B, *]``, without learning."""
-        self._look(x)
+        self._refresh_plan(x)
         with torch.no_grad():
-            x = self._entering(x)
+            x = self.entering(x)
             for layer, following in zip_longest(self.layers, self.layers[1:]):
                 x, _ = self._run(layer, x, following)
         return x
 
-    def _look(self, x: Tensor) -> None:
+    def _refresh_plan(self, x: Tensor) -> None:
         """See that network and input (still) fit; hooks, for one, may have come and gone since the last step."""
-        self.layers = plan(self.net)
+        now = signature(self.net)
+        if now != self._signature:
+            self.layers, self._signature, self._key = plan(self.net), now, None
         key = x.shape[2:], x.dtype
-        if key != self._key:
-            self._key, self._shapes = None, neuron_shapes(self.layers, *key)
-        for shape, layer in zip(self._shapes, self.layers[1:], strict=False):
-            layer.synapse.receive(shape)
         if key == self._key:
             return
-        shapes = self._shapes
+        if x.dtype is not dtype_of(self.net):
+            raise NotFusible(f"the input is {x.dtype} and the network {dtype_of(self.net)}")
+        shapes = neuron_shapes(self.layers, *key)
         if shapes[-1] != (self.feedback.num_classes,):
             raise ValueError(
                 f"the network must give spikes [T, B, K={self.feedback.num_classes}], but its output "
                 f"'{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
             )
+        for shape, layer in zip(shapes, self.layers[1:], strict=False):
+            layer.synapse.receive(shape)
         self._neurons = {layer.name: math.prod(shape) for layer, shape in zip(self.layers, shapes, strict=True)}
         self._key = key
 
@@ -237,34 +244,36 @@ class FusedEngine:
 
         Each chunk learns at once from the label ``learn``, or is kept for later.
         """
-        kept, spikes = [], None
-        autograd = keep and not self.propagation.local  # true backpropagation goes through what is between neurons
-        through = autograd and layer is not self.layers[0]
-        steady = _same_at_every_step(x) and layer.synapse.steady and not through
-        for rows in self._rows(layer, x, whole=through or following is None):
-            learning = keep or learn is not None
-            current, passed = layer.synapse.forward(
-                x[:1, rows] if steady else x[:, rows],
-                learning=learning,
-                through=through,
-                passing=not keep,
-                parts=self.parts,
+        kept: list[Chunk] = []
+        spikes: Tensor | None = None
+        whole_network = keep and not self.propagation.local  # true backpropagation goes through all that is between
+        input_grad = whole_network and layer is not self.layers[0]
+        synapse: Synapse = layer.by_autograd if input_grad else layer.synapse
+        constant = _same_at_every_step(x) and synapse.deterministic and not input_grad
+        for rows in self._rows(layer, x, whole=input_grad or following is None):
+            current, saved = synapse.forward(
+                x[:1, rows] if constant else x[:, rows],
+                keep_for_backward=keep or learn is not None,
+                input_grad=input_grad,
+                transient=not keep,
+                bf16_terms=self.bf16_terms,
+                repeats=len(x) if constant else 1,
             )
-            if steady:
-                passed.steady, current = True, _repeated(current, len(x))
+            current = _repeated(current, len(x)) if constant else current
             held = current.clone() if "current" in self.consolidation.keeps else None
             pool, dtype = (1, 1), current.dtype
-            if following is not None and not autograd:
-                pool, dtype = following.synapse.intake(dtype, self.parts)
+            if following is not None and not whole_network:
+                pool, dtype = following.synapse.preferred_input(dtype, self.bf16_terms)
             if spikes is None:
                 size = (x.shape[1], len(x), *pooled(current.shape, pool)[2:])
                 spikes = recycled(size, like=current, dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
-            membrane, rate = fire(current, dynamics_of(layer.neuron, current), spikes[:, rows], pool)
-            _check_finite(membrane, layer)
+            neuron = dynamics_of(layer.neuron, current)
+            membrane, rate = fire(current, neuron, spikes[:, rows], pool)
+            check_membranes({layer.name: membrane[-1]})
             if self.watch is not None:
                 self.watch(layer.name, rate)
-            chunk = Chunk(rows, membrane, passed, rate, held)
+            chunk = Chunk(rows, membrane, neuron, synapse, saved, rate, constant, held)
             if learn is not None:
                 self._learn(layer, chunk, learn, None)
             if keep:
@@ -272,22 +281,22 @@ class FusedEngine:
         assert spikes is not None
         return spikes, kept
 
-    def _entering(self, x: Tensor) -> Tensor:
-        """The input in the dtype that the first layer takes, where nothing is lost."""
+    def entering(self, x: Tensor) -> Tensor:
+        """The input ``[T, B, *]`` in the dtype that the first layer takes, where nothing is lost."""
         if _same_at_every_step(x):
-            return self._entering(x[:1]).expand(x.shape)
-        _, dtype = self.layers[0].synapse.intake(x.dtype, self.parts)
+            return self.entering(x[:1]).expand(x.shape)
+        _, dtype = self.layers[0].synapse.preferred_input(x.dtype, self.bf16_terms)
         if dtype is not torch.bfloat16:
             return x
         rounded = x.to(dtype)
-        return rounded if self.parts == 1 or torch.equal(rounded.to(x.dtype), x) else x
+        return rounded if self.bf16_terms == 1 or torch.equal(rounded.to(x.dtype), x) else x
 
     def _rows(self, layer: Layer, x: Tensor, *, whole: bool) -> Iterator[slice]:
         T, B = x.shape[:2]
-        cache = CHUNK_BYTES[isinstance(layer.synapse.last, nn.Linear)]
+        cache = LARGE_CHUNK_BYTES if layer.synapse.large_products else CHUNK_BYTES
         size = self.chunk or max(cache // (T * self._neurons[layer.name] * x.element_size()), 1)
-        whole = whole or layer.synapse.couples_samples or self.consolidation.compares_samples
-        size = B if whole else min(size, B)
+        compares = self.consolidation.compares_samples or self.propagation.compares_samples
+        size = B if whole or layer.synapse.couples_samples or compares else min(size, B)
         return (slice(start, min(start + size, B)) for start in range(0, B, size))
 
     def _learn(self, layer: Layer, chunk: Chunk, label: Tensor, y: Tensor | None) -> None:
@@ -296,7 +305,7 @@ class FusedEngine:
             return
         v, rows = chunk.membrane, chunk.rows
         B_l = self.feedback.matrix(layer.name, v.shape[2:], like=v)
-        window = Window(_Spikes(v, layer), membrane=v, current=chunk.current, rate=chunk.rate)
+        window = Window(_Spikes(v, chunk.neuron), membrane=v, current=chunk.current, rate=chunk.rate)
         output = None if y is None else y[rows]
         signal = self.propagation.signal(label[:, rows], window=window, feedback=B_l, output=output)
         if signal is None:
@@ -304,31 +313,33 @@ class FusedEngine:
         scale = 1 / label.shape[1] if self.reduction == "mean" else 1.0
         gradients = self.consolidation.gradients(project(signal, B_l), window)
         spikes, membrane, current = (None if gradient is None else gradient * scale for gradient in gradients)
-        self._backward(layer, chunk, grad_spikes=spikes, grad_membrane=membrane, grad_current=current)
+        self._backward(chunk, grad_spikes=spikes, grad_membrane=membrane, grad_current=current)
 
     def _backward(
         self,
-        layer: Layer,
         chunk: Chunk,
         *,
         grad_spikes: Tensor | None = None,
         grad_membrane: Tensor | None = None,
         grad_current: Tensor | None = None,
     ) -> Tensor | None:
-        neuron = dynamics_of(layer.neuron, chunk.membrane)
-        a = fire_back(chunk.membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+        a = fire_back(chunk.membrane, chunk.neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
         if grad_current is not None:
             a += grad_current
-        return layer.synapse.backward(a, chunk.passed)
+        return chunk.synapse.backward(a.sum(0, keepdim=True) if chunk.constant_input else a, chunk.saved)
 
     def _loss(self, spikes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and its gradient at the output spikes."""
         with torch.enable_grad():
-            leaf = spikes.detach().requires_grad_()
+            leaf = spikes.detach().clone().requires_grad_()
             loss = self.loss_fn(leaf, labels)
-            if not torch.isfinite(loss):
-                raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the loss function")
-            (grad_spikes,) = torch.autograd.grad(loss, leaf)
-        return loss.detach(), grad_spikes
+            check_loss(loss)
+            if reach([loss.grad_fn]).leaves.keys() & {id(p) for p in self.net.parameters()}:
+                raise NotFusible("the loss looks at the network's weights, and not at its output alone")
+            loss.backward()
+        if leaf.grad is None:
+            raise ValueError("loss does not depend on the output spikes: compute it from those that it is given")
+        return loss.detach(), leaf.grad
 
 
 def _same_at_every_step(x: Tensor) -> bool:
@@ -343,20 +354,11 @@ def _repeated(current: Tensor, steps: int) -> Tensor:
     return repeated.copy_(current.expand(repeated.shape))
 
 
-def _check_finite(membrane: Tensor, layer: Layer) -> None:
-    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
-    if not torch.isfinite(membrane[-1].sum()):
-        raise ValueError(
-            f"the membrane of layer '{layer.name}' is not finite: look for NaN or inf in the input, or lower the "
-            "learning rate"
-        )
-
-
 class _Spikes(Sequence[Tensor]):
     """The spikes of a window, made of its membranes when a rule asks for them."""
 
-    def __init__(self, membrane: Tensor, layer: Layer) -> None:
-        self.membrane, self.neuron = membrane, dynamics_of(layer.neuron, membrane)
+    def __init__(self, membrane: Tensor, neuron: Dynamics) -> None:
+        self.membrane, self.neuron = membrane, neuron
 
     def __len__(self) -> int:
         return len(self.membrane)
@@ -364,4 +366,4 @@ class _Spikes(Sequence[Tensor]):
     def __getitem__(self, t: int) -> Tensor:  # type: ignore[override]
         if not -len(self) <= t < len(self):
             raise IndexError(t)
-        return (self.membrane[t] > self.neuron.threshold).to(self.membrane.dtype)
+        return self.neuron.spikes(self.membrane[t])

@@ -1,18 +1,76 @@
 """All T steps of a layer of leaky neurons, and the way back through its own time, in plain torch.
 
-This is the definition. :mod:`snntorch_brp.fused.kernels` does the same with the state in registers and is held to
-it; where no compiler is found, this is what runs.
+This is the definition. :mod:`snntorch_brp.fused.neuron_kernels` does the same with the state in registers and is held
+to it; where no compiler is found, this is what runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from snntorch_brp.fused.dynamics import Dynamics
+from snntorch_brp.fused import pseudo_gradients
 
 
-def scan(current: Tensor, neuron: Dynamics) -> Tensor:
+@dataclass(frozen=True)
+class Leaky:
+    """The constants of one layer of leaky neurons (eq. 2).
+
+    Attributes:
+        beta: Decay g, a scalar or one value a neuron.
+        threshold: Threshold θ, likewise.
+        spike_grad: Spike function with the surrogate gradient.
+        reset: What a spike does: "forget" drops the past while the refractory flag is up, "subtract" takes θ off,
+            "none" does nothing.
+        tau_ref: Refractory period τ_ref in steps.
+        v_rest: Resting potential, where the membrane starts.
+        v_reset: Potential it restarts from while the flag is up.
+        detach_reset: The gradient does not go through the flag.
+    """
+
+    beta: Tensor
+    threshold: Tensor
+    spike_grad: Callable[[Tensor], Tensor]
+    reset: Literal["forget", "subtract", "none"] = "forget"
+    tau_ref: int = 1
+    v_rest: float = 0.0
+    v_reset: float = 0.0
+    detach_reset: bool = False
+
+    @cached_property
+    def form(self) -> pseudo_gradients.ClosedForm | None:
+        """ψ as a formula, where there is one."""
+        return pseudo_gradients.closed_form(self.spike_grad)
+
+    def left(self, v: Tensor) -> Tensor:
+        """What is left of a membrane after a step without reset, V_rest + g (v - V_rest)."""
+        return self.beta * v if self.v_rest == 0 else self.v_rest + self.beta * (v - self.v_rest)
+
+    def psi(self, v: Tensor) -> Tensor:
+        """Pseudo-gradient ψ of the spikes with respect to the membrane (eq. 10 for the boxcar), the shape of ``v``."""
+        return pseudo_gradients.psi(self.spike_grad, v - self.threshold)
+
+    def scan(self, current: Tensor) -> Tensor:
+        """See :func:`scan`."""
+        return scan(current, self)
+
+    def spikes(self, membrane: Tensor) -> Tensor:
+        """``s = 1 if v > θ else 0``."""
+        return (membrane > self.threshold).to(membrane.dtype)
+
+    def adjoint(
+        self, membrane: Tensor, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
+    ) -> Tensor:
+        """See :func:`adjoint`."""
+        return adjoint(membrane, self, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+
+
+def scan(current: Tensor, neuron: Leaky) -> Tensor:
     """Membrane potentials from input currents, from rest (eq. 2)::
 
         v_t = r_{t-1} V_reset + (1 - r_{t-1}) (V_rest + g (v_{t-1} - V_rest)) + I_t        reset "forget"
@@ -41,7 +99,7 @@ def scan(current: Tensor, neuron: Dynamics) -> Tensor:
 
 
 def adjoint(
-    membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
+    membrane: Tensor, neuron: Leaky, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
     """Gradient of the input currents from gradients on spikes and membranes, back through this layer's own time::
 

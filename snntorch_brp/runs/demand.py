@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from snntorch_brp.models import network
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.tasks.base import Task
-from snntorch_brp.models import network
 
 COPIES = 4  # of every weight: itself, its gradient, and Adam's two moments
 _BYTES = 4

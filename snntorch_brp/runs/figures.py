@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from torch.utils.data import Dataset
 
 from snntorch_brp import plots
-from snntorch_brp.training.callbacks import Callback
 from snntorch_brp.data.loader import batches
 from snntorch_brp.runtime.files import write_whole
-from snntorch_brp.training.results import EpochResult
-from snntorch_brp.training import BRPTrainer
 from snntorch_brp.sequence import observe, unroll
+from snntorch_brp.training import BRPTrainer
+from snntorch_brp.training.callbacks import Callback
+from snntorch_brp.training.results import EpochResult
 
 SHARE = 0.1  # of the time may go into refreshing
 

@@ -14,29 +14,29 @@ import torch
 from torch import nn
 
 from snntorch_brp import plots
-from snntorch_brp.runtime import distributed
 from snntorch_brp.analysis import Statistics, analyse
 from snntorch_brp.analysis.callbacks import encoded
-from snntorch_brp.training.callbacks import Callback, EarlyStopping, MetricsFile
-from snntorch_brp.training.checkpoint import Checkpoints, read_checkpoint, write_checkpoint
+from snntorch_brp.consolidation import consolidation_named
 from snntorch_brp.data.loader import batches, head
 from snntorch_brp.encoding import DirectEncoder, RateEncoder
+from snntorch_brp.feedback import Feedback
+from snntorch_brp.initialization import calibrate
+from snntorch_brp.propagation import PROPAGATIONS, propagation_named
 from snntorch_brp.runs.config import SCHEDULES, RunConfig, differences, resolve_device
 from snntorch_brp.runs.demand import check_memory
+from snntorch_brp.runs.figures import RunFigures, save_figure
 from snntorch_brp.runs.folder import check_free, clear, locked
 from snntorch_brp.runs.holdout import hold_back
-from snntorch_brp.consolidation import consolidation_named
-from snntorch_brp.propagation import PROPAGATIONS, propagation_named
-from snntorch_brp.runs.figures import RunFigures, save_figure
+from snntorch_brp.runs.networks import network_of
+from snntorch_brp.runtime import distributed
+from snntorch_brp.runtime.files import write_whole
+from snntorch_brp.runtime.randomness import random_state, set_random_state
 from snntorch_brp.tasks.base import Sets, Task
 from snntorch_brp.tasks.registry import task_named
-from snntorch_brp.feedback import Feedback
-from snntorch_brp.runtime.files import write_whole
-from snntorch_brp.initialization import calibrate
-from snntorch_brp.runs.networks import network_of
-from snntorch_brp.runtime.randomness import random_state, set_random_state
-from snntorch_brp.training.tensorboard import TensorBoard
 from snntorch_brp.training import BRPTrainer, Evaluation
+from snntorch_brp.training.callbacks import Callback, EarlyStopping, MetricsFile
+from snntorch_brp.training.checkpoint import Checkpoints, read_checkpoint, write_checkpoint
+from snntorch_brp.training.tensorboard import TensorBoard
 
 __all__ = [
     "PROPAGATIONS",
@@ -307,11 +307,11 @@ def trained(config: RunConfig, folder: Path) -> BRPTrainer:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no model.pt: did its training end? Go on with train ... --resume")
     state = read_checkpoint(path, device=config.device)
-    trainer = build_trainer(config)
     try:
-        wrong = differences(replace(RunConfig.of(state["about"]), limit_test=config.limit_test), config)
+        wrong = differences(RunConfig.of(state["about"]), RunConfig.read(folder))
         if wrong:
             raise ValueError(f"it is of another run, with other {', '.join(wrong)}")
+        trainer = build_trainer(config)
         trainer.net.load_state_dict(state["network"])
         trainer.attached.feedback.load_state_dict(state["feedback"])
     except Exception as error:

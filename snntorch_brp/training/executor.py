@@ -74,6 +74,7 @@ class Executor:
         self.loops_inside = loops_inside
         self.engine = engine
         self.precision = precision
+        self.steps = 0  # time steps of the last input that was learned from
         self.fused = None if engine == "attach" else self._fuse(output)
 
     def _fuse(self, output: str | None) -> FusedEngine | None:
@@ -113,6 +114,7 @@ class Executor:
 
     def learn(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill the gradients from a batch of spikes; gives the loss and the output rate y ``[B, K]``."""
+        self.steps = len(x)
         if self.fused is not None:
             try:
                 return self.fused.step(x, labels)

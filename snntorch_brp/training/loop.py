@@ -10,11 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from snntorch_brp.finite import NotFinite
 from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.interrupt import Interrupt
 from snntorch_brp.training.batch import next_batch
 from snntorch_brp.training.callbacks import Callback
-from snntorch_brp.training.guard import FiringWatch, NotFinite
+from snntorch_brp.training.guard import FiringWatch
 from snntorch_brp.training.optimizing import Movement
 from snntorch_brp.training.results import EpochResult, Progress
 

@@ -126,6 +126,7 @@ class BRPTrainer:
             generator=generator,
             feedback=feedback,
         )
+        self.attached.names_firing_faults = False  # the training loop watches the layers under either engine
         self.executor = Executor(
             net,
             self.attached,

@@ -328,6 +328,21 @@ def test_the_error_of_a_named_readout_is_that_of_its_softmax() -> None:
     torch.testing.assert_close(net[0].weight.grad, layer[0].weight.grad)
 
 
+def test_the_error_of_a_regression_is_that_of_the_named_readout_itself() -> None:
+    net = spread(nn.Sequential(nn.Linear(N_IN, N), leaky(), nn.Linear(N, K)))
+    x, _ = batch()
+    targets = torch.randn(4, K, generator=torch.Generator().manual_seed(4))
+    with attach(net, ErrorProjection(), num_classes=K, output=net[2]) as brp:
+        values = run(net, x)
+        brp.backward(F.mse_loss(values.mean(0), targets), targets)
+        B_1 = brp.feedback.matrix("1", (N,))
+    layer = copy.deepcopy(net[:2])
+    layer.zero_grad()
+    reset_state(layer)
+    ((values.detach().mean(0) - targets) @ B_1 / len(targets) * run(layer, x)).sum().backward()
+    torch.testing.assert_close(net[0].weight.grad, layer[0].weight.grad)
+
+
 def test_membranes_read_from_the_module_are_cut_too() -> None:
     class Peeks(nn.Module):
         def __init__(self) -> None:

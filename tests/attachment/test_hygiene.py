@@ -184,7 +184,6 @@ def test_inert_outside_training(how: str) -> None:
         net.train(how == "no_grad")
         with torch.set_grad_enabled(how == "eval"):
             spikes, _ = net(x)
-        assert not any(layer.called or layer.spikes for layer in brp._layers)
         if how == "eval":  # ordinary backpropagation, uncut
             mse(spikes, labels).backward()
             assert net.fc1.weight.grad is not None
@@ -217,18 +216,29 @@ def test_an_evaluation_in_mid_sequence_is_not_heard() -> None:
 def test_state_is_freed_after_backward_and_at_the_next_sequence() -> None:
     net = spread(Looped())
     x, labels = batch()
+    emitted: list[weakref.ref[Tensor]] = []  # what the neurons gave, before attach hands on something else
+    for lif in (net.lif1, net.lif2, net.lif3):
+        lif.register_forward_hook(lambda module, args, out: emitted.append(weakref.ref(out[0])))
+
+    def still_there() -> int:
+        gc.collect()
+        return sum(ref() is not None for ref in emitted)
+
     with attach(net, BRP(), num_classes=K) as brp:
         brp.backward(mse(net(x)[0], labels), labels)
-        assert not any(layer.emitted for layer in brp._layers)
+        once = grads(net)
+        assert still_there() == 0
         net(x)  # a sequence that nobody learns from
-        kept = [weakref.ref(layer.spikes[0]) for layer in brp._layers]
+        assert still_there() == 3 * len(x)
         with pytest.warns(UserWarning, match="nothing was learned from it"):
             spikes, _ = net(x)
-        gc.collect()
-        assert all(ref() is None for ref in kept)
-        assert [layer.steps for layer in brp._layers] == [len(x)] * 3
+        assert still_there() == 3 * len(x)  # of the new sequence alone
+        net.zero_grad()
         brp.backward(mse(spikes, labels), labels)
-    assert not any(layer.spikes for layer in brp._layers)
+        del spikes
+        assert still_there() == 0
+    for name, gradient in grads(net).items():
+        assert torch.equal(gradient, once[name])  # nothing of the sequence that was dropped
 
 
 @pytest.mark.filterwarnings("ignore:a sequence ran")
@@ -288,7 +298,7 @@ def test_time_loop_inside_equals_one_step_a_call(neuron: type[nn.Module]) -> Non
     with attach(outside, BRP(), num_classes=K) as brp:
         for number, name in zip(("1", "3"), names, strict=False):  # the same feedback under other names
             matrix = handle.feedback.matrix(name, {"lif1": (8,), "lif2": (7,)}[name])
-            brp.feedback.register_buffer(f"layer:{number}", matrix)
+            brp.feedback.set_matrix(number, matrix)
         brp.backward(mse(run(outside, x), labels), labels)
     for p, gradient in zip(looped.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient)
@@ -298,15 +308,30 @@ def test_states_detached_by_the_user_go_on_with_the_sequence() -> None:
     """Truncated credit: every step learns, also where the membrane is detached in between."""
     net = spread(mlp())
     x, labels = batch()
-    with attach(net, BRP(), num_classes=K) as brp:
-        spikes = []
+
+    def spikes() -> Tensor:
+        out = []
         for x_t in x:
-            spikes.append(net(x_t))
+            out.append(net(x_t))
             for lif in (net[1], net[3]):
                 lif.mem = lif.mem.detach()
-        assert [layer.steps for layer in brp._layers] == [len(x)] * 2
-        brp.backward(mse(torch.stack(spikes), labels), labels)
-    assert net[0].weight.grad.abs().sum() > 0
+        return torch.stack(out)
+
+    mse(spikes(), labels).backward()  # the output layer as without attach
+    plain = grads(net)
+    net.zero_grad()
+    reset_state(net)
+    with attach(net, BRP(), num_classes=K) as brp:
+        brp.backward(mse(spikes(), labels), labels)
+        delta = brp.feedback.matrix("1", (8,))[labels] / len(labels)
+    torch.testing.assert_close(net[2].weight.grad, plain["2.weight"])
+    learned = net[0].weight.grad.clone()
+    net.zero_grad()
+    reset_state(net)
+    for x_t in x:  # a hidden layer that learns at every step from that step alone
+        (delta * net[1](net[0](x_t))).sum().backward()
+        net[1].mem = net[1].mem.detach()
+    torch.testing.assert_close(learned, net[0].weight.grad)
 
 
 # -- what does not fit ends in a clear error --------------------------------------------------------------------------
@@ -522,8 +547,11 @@ def test_wrappers_do_not_rename_layers(wrap) -> None:
     """torch.compile and the parallel wrappers put a word before every name; feedback and ``output`` ignore it."""
     nets = [spread(mlp(hidden=(8, 7))) for _ in range(2)]
     layers = [attach(net, BRP(), num_classes=K, output="5", generator=seeded()) for net in (nets[0], wrap(nets[1]))]
-    names = [[layer.name for layer in handle._layers] for handle in layers]
-    assert names[0] == names[1] == ["1", "3", "5"]
+    x, labels = batch()
+    for net, handle in zip(nets, layers, strict=True):  # the hooks are on the network itself
+        with handle:
+            handle.backward(mse(run(net, x), labels), labels)
+    assert layers[0].feedback.state_dict().keys() == layers[1].feedback.state_dict().keys()
     assert torch.equal(layers[0].feedback.matrix("1", (8,)), layers[1].feedback.matrix("1", (8,)))
 
 

@@ -161,7 +161,7 @@ def test_a_network_inside_a_network() -> None:
         with attach(net, BRP(), num_classes=K) as brp:
             for i, (name, size) in enumerate(zip(names, (8, 7), strict=True)):
                 matrix = torch.rand(K, size, generator=torch.Generator().manual_seed(i))
-                brp.feedback.register_buffer("layer:" + name.replace(".", "/"), matrix)
+                brp.feedback.set_matrix(name, matrix)
             brp.backward(mse(run(net, x), labels), labels)
         results.append([p.grad.clone() for p in net.parameters()])
     for a, b in zip(*results, strict=True):

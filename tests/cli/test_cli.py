@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -142,9 +143,9 @@ def test_rules_regions_and_encoders_are_chosen_from_the_shell(tmp_path: Path) ->
     assert run.config.propagation == "error"  # one name a rule
     assert run.config.consolidation == "stdp"
     assert isinstance(run.encoder, DirectEncoder)
-    assert run.feedback.state_dict()["layer:conv1_lif"].shape == (10, 4, 2, 2)
+    assert (10, 4, 2, 2) in {tuple(buffer.shape) for buffer in run.feedback.buffers()}
     optimizer = build_trainer(run.config).optimizer
-    assert [group["lr"] for group in optimizer.param_groups] == [5e-4, 0.01]
+    assert [group["lr"] for group in optimizer.param_groups] == [run.config.lr, 0.01]
     assert main(["evaluate", str(tmp_path / "run"), "--device", "cpu"]) == 0
 
 
@@ -163,10 +164,10 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"snntorch-brp {snntorch_brp.__version__}\n"
 
 
-def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_a_user_without_a_home_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    assert options(split="corpus")["cache"].default == "off"
+    assert tempfile.gettempdir() in options(split="corpus")["cache"].default

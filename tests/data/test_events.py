@@ -506,7 +506,7 @@ def test_real_nmnist_recordings_load(tmp_path):
     assert 0.02 < rate < 0.1  # natural spikes are sparse
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 def test_encoding_on_the_gpu_gives_the_same_spikes(folder):
     recordings, _ = find_event_folder(folder)
     _, packed, _ = load_frames(recordings, FRAMES)

@@ -297,7 +297,7 @@ def test_impossible_splits_are_errors():
         split(alike, "half")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 def test_the_filter_bank_on_the_gpu_is_the_same(fsdd):
     found = find_fsdd(fsdd)[:5]
     torch.testing.assert_close(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from snntorch_brp.fused import FusedEngine, memory
-from snntorch_brp.fused.memory import SMALL, recycled
+from snntorch_brp.fused import FusedEngine, buffers
+from snntorch_brp.fused.buffers import SMALL, recycled
 from snntorch_brp.models import mlp
 from snntorch_brp.propagation import BRP
 from snntorch_brp.training import rate_mse
@@ -30,7 +30,7 @@ def test_free_memory_of_other_sizes_is_given_up():
     for size in (SMALL, 2 * SMALL, 3 * SMALL):
         x = recycled((size,), like=BYTES)
         del x
-    assert list(memory._free) == [3 * SMALL]
+    assert list(buffers._free) == [3 * SMALL]
 
 
 def test_a_gradient_that_somebody_keeps_stays_as_it_is():

@@ -18,17 +18,17 @@ from torch import nn
 
 from snntorch_brp import BRPTrainer
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.fused import FusedEngine, build, products
-from snntorch_brp.fused.dynamics import Dynamics
-from snntorch_brp.fused.kernels import scan_
+from snntorch_brp.fused import FusedEngine, build, matmul
+from snntorch_brp.fused.neuron_kernels import scan_
 from snntorch_brp.fused.pointers import address
+from snntorch_brp.fused.scan import Leaky
 from snntorch_brp.models import mlp
 from snntorch_brp.propagation import BRP
 from snntorch_brp.surrogate import boxcar
 from snntorch_brp.training import rate_mse
 
 needs_compiler = pytest.mark.skipif(build.library() is None, reason="no C++ compiler on this machine")
-needs_matrix_units = pytest.mark.skipif(not products.matrix_units_available(), reason="no bfloat16 matrix units")
+needs_matrix_units = pytest.mark.skipif(not matmul.matrix_units_available(), reason="no bfloat16 matrix units")
 
 
 def lif() -> nn.Module:
@@ -126,7 +126,7 @@ def test_no_other_tensor_gets_through_the_door(x, why):
 
 @needs_compiler
 def test_the_kernels_refuse_spikes_of_another_shape_than_they_would_write():
-    neuron, current = Dynamics(torch.tensor(0.5), torch.tensor(0.3), boxcar()), torch.randn(3, 2, 4, 8, 8)
+    neuron, current = Leaky(torch.tensor(0.5), torch.tensor(0.3), boxcar()), torch.randn(3, 2, 4, 8, 8)
     with pytest.raises(ValueError, match="cannot take spikes"):
         scan_(current, neuron, torch.empty(3, 2, 4, 4, 3), (2, 2))
     with pytest.raises(ValueError, match="cannot be pooled"):
@@ -255,7 +255,7 @@ def test_structs_are_as_long_in_python_as_in_cpp():
 @needs_matrix_units
 def test_infinities_on_matrix_units_are_not_lost():
     weight = torch.tensor([[float("inf"), 1.0]])
-    out = products.linear(torch.ones(1, 2, dtype=torch.bfloat16), weight, None, parts=3)
+    out = matmul.linear(torch.ones(1, 2, dtype=torch.bfloat16), weight, None, bf16_terms=3)
     assert not torch.isfinite(out).any()
 
 

@@ -29,6 +29,7 @@ FLOORS = {
     "encoding": 0,
     "feedback": 0,
     "activity": 0,
+    "finite": 0,
     "firing": 0,
     "standardize": 0,
     "neurons": 1,

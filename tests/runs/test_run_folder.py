@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from snntorch_brp import RateEncoder, load, unroll
-from snntorch_brp.training.checkpoint import MAGIC, read_checkpoint
 from snntorch_brp.cli import main
 from snntorch_brp.data.images import load_digits
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.folder import FILES, locked
 from snntorch_brp.runs.run import train_run
+from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.training.checkpoint import MAGIC, read_checkpoint
 
 SMALL = ["train", "digits", "--model", "64-10-10", "--steps", "3", "--limit-train", "60", "--limit-test", "20"]
 SMALL += ["--no-tensorboard"]
@@ -251,5 +252,5 @@ def test_processes_with_other_settings_are_told(tmp_path: Path) -> None:
         [sys.executable, *torchrun, str(script), str(tmp_path / "run")], capture_output=True, text=True
     )
     assert done.returncode != 0
-    assert "lr is 0.0005 on rank 0 and 0.5 on rank 1" in done.stderr
+    assert f"lr is {TASKS['digits'].lr} on rank 0 and 0.5 on rank 1" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -166,4 +166,4 @@ def test_a_layer_is_named_once_and_not_every_epoch(caplog: pytest.LogCaptureFixt
     trainer = BRPTrainer(net, num_classes=5, encoder=RateEncoder(steps=4))
     with caplog.at_level(logging.WARNING):
         trainer.fit([(X, LABELS)], epochs=4, progress=False)
-    assert sum("'fc1_lif' never fired" in record.message for record in caplog.records) == 1
+    assert sum("layer 'fc1_lif' is silent" in record.message for record in caplog.records) == 1

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.fused.buffers import scratch
 from snntorch_brp.fused.build import check_structs, library
-from snntorch_brp.fused.memory import scratch
 from snntorch_brp.fused.pointers import address
 
 DENSITY = 0.3  # above this share of inputs that are not 0, a dense convolution is as fast
@@ -42,14 +42,14 @@ def worth_it(z: Tensor, conv: nn.Module) -> bool:
     )
 
 
-def convolve(z: Tensor, conv: nn.Conv1d | nn.Conv2d, *, passing: bool = False) -> Tensor:
-    """The convolution of ``z``, ``[M, C, *]``, with channels last in memory; ``passing`` if soon forgotten."""
+def convolve(z: Tensor, conv: nn.Conv1d | nn.Conv2d, *, transient: bool = False) -> Tensor:
+    """The convolution of ``z``, ``[M, C, *]``, with channels last in memory; ``transient`` if soon forgotten."""
     z = z.contiguous()
     geometry, shape = _geometry(z, conv)
     weight = conv.weight.detach().flip(-1).movedim(0, -1).contiguous()
     bias = conv.bias.detach().contiguous() if conv.bias is not None else weight.new_zeros(conv.out_channels)
     size = (len(z), *shape, conv.out_channels)
-    out = scratch("current", size, z.dtype) if passing else z.new_empty(size)
+    out = scratch("current", size, z.dtype) if transient else z.new_empty(size)
     _kernels().convolve_float32(
         _floats(z, "spikes", z.shape),
         ctypes.byref(geometry),

@@ -1,7 +1,8 @@
 // One layer of leaky neurons over all T steps: scan, pooling and adjoint, with the state in cache.
 //
 // The definitions are in scan.py; this file does the same arithmetic in the same order, so that results are
-// equal bit for bit (compile with -ffp-contract=off). kernels.py builds it on first use and calls it by ctypes.
+// equal bit for bit (compile with -ffp-contract=off), but for sums and divisions in the pseudo-gradients.
+// neuron_kernels.py builds it on first use and calls it by ctypes.
 
 #include <algorithm>
 #include <cmath>
@@ -13,10 +14,28 @@ namespace {
 
 enum Reset : int32_t { FORGET, SUBTRACT, NONE };
 
+enum Form : int32_t { GIVEN, BOXCAR, FAST_SIGMOID, ATAN, STRAIGHT_THROUGH, TRIANGULAR, HEAVISIDE };
+
+// The constants of a layer. Where `betas` is not null it points to one decay and one threshold (F) for each neuron of a
+// sample, as the neurons lie in memory, and `beta` and `threshold` mean nothing.
 struct Neuron {
-    double beta, threshold, v_rest, v_reset, half_width;
-    int32_t reset, tau_ref, detach_reset;
+    double beta, threshold, v_rest, v_reset, slope;
+    const void *betas, *thresholds;
+    int32_t reset, tau_ref, detach_reset, form;  // form: of the pseudo-gradient, with its slope or half-width
 };
+
+// A constant that is the same for a layer, or a neuron's own.
+template <class F, bool own>
+struct Constant {
+    F all;
+    const F* each;
+    F operator[](int64_t i) const { return own ? each[i] : all; }
+};
+
+template <class F, bool own>
+Constant<F, own> constant(double all, const void* each, int64_t offset) {
+    return {static_cast<F>(all), own ? static_cast<const F*>(each) + offset : nullptr};
+}
 
 // Where the neurons of one layer lie: [T, B, planes, height, width], or [T, B, height, width, planes] with channels
 // last, with free strides for T and B.
@@ -97,31 +116,33 @@ void emit_last(const F* spikes, O* out, int64_t planes, int64_t out_plane, int64
 }
 
 // One step of n neurons: currents become membranes.
-template <class F>
+template <class F, bool own>
 void advance(F* __restrict__ I, F* __restrict__ v, F* __restrict__ since, F* __restrict__ spikes, F* __restrict__ count,
-             int64_t n, const Neuron& neuron) {
-    const F beta = neuron.beta, threshold = neuron.threshold, v_rest = neuron.v_rest, v_reset = neuron.v_reset;
+             int64_t n, int64_t offset, const Neuron& neuron) {
+    const auto beta = constant<F, own>(neuron.beta, neuron.betas, offset);
+    const auto threshold = constant<F, own>(neuron.threshold, neuron.thresholds, offset);
+    const F v_rest = neuron.v_rest, v_reset = neuron.v_reset;
     const F tau_ref = neuron.tau_ref;
     if (neuron.reset == FORGET && neuron.tau_ref == 1) {
         for (int64_t i = 0; i < n; ++i) {
-            const F h = v[i] > threshold ? v_reset : v_rest + beta * (v[i] - v_rest);
+            const F h = v[i] > threshold[i] ? v_reset : v_rest + beta[i] * (v[i] - v_rest);
             I[i] = v[i] = h + I[i];
-            spikes[i] = v[i] > threshold ? F(1) : F(0);
+            spikes[i] = v[i] > threshold[i] ? F(1) : F(0);
             count[i] += spikes[i];
         }
     } else if (neuron.reset == FORGET) {
         for (int64_t i = 0; i < n; ++i) {  // since: steps since the last spike, at most tau_ref
-            const F h = since[i] < tau_ref ? v_reset : v_rest + beta * (v[i] - v_rest);
+            const F h = since[i] < tau_ref ? v_reset : v_rest + beta[i] * (v[i] - v_rest);
             I[i] = v[i] = h + I[i];
-            spikes[i] = v[i] > threshold ? F(1) : F(0);
-            since[i] = v[i] > threshold ? F(0) : std::min(since[i] + 1, tau_ref);
+            spikes[i] = v[i] > threshold[i] ? F(1) : F(0);
+            since[i] = v[i] > threshold[i] ? F(0) : std::min(since[i] + 1, tau_ref);
             count[i] += spikes[i];
         }
     } else {
-        const F off = neuron.reset == SUBTRACT ? threshold : F(0);
+        const F subtracts = neuron.reset == SUBTRACT ? F(1) : F(0);
         for (int64_t i = 0; i < n; ++i) {
-            I[i] = v[i] = (beta * v[i] + I[i]) - (v[i] > threshold ? off : F(0));
-            spikes[i] = v[i] > threshold ? F(1) : F(0);
+            I[i] = v[i] = (beta[i] * v[i] + I[i]) - (v[i] > threshold[i] ? subtracts * threshold[i] : F(0));
+            spikes[i] = v[i] > threshold[i] ? F(1) : F(0);
             count[i] += spikes[i];
         }
     }
@@ -129,7 +150,7 @@ void advance(F* __restrict__ I, F* __restrict__ v, F* __restrict__ since, F* __r
 
 // Where channels come first a piece is a plane of one channel; where they come last it is a band of rows that is
 // pooled to one row of the output.
-template <class F, class O>
+template <class F, class O, bool own>
 void scan(F* current, const Shape& shape, const Neuron& neuron, O* out, int64_t out_step, int64_t out_sample,
           int64_t pool_h, int64_t pool_w, F* rate) {
     const bool last = shape.channels_last;
@@ -147,10 +168,11 @@ void scan(F* current, const Shape& shape, const Neuron& neuron, O* out, int64_t 
                 const int64_t n = std::min(size, neurons - p * size);
                 std::fill(v, v + n, F(neuron.v_rest));
                 std::fill(count, count + n, F(0));
-                std::fill(since, since + n, F(F(neuron.v_rest) > F(neuron.threshold) ? 0 : neuron.tau_ref));
+                const auto threshold = constant<F, own>(neuron.threshold, neuron.thresholds, p * size);
+                for (int64_t i = 0; i < n; ++i) since[i] = F(neuron.v_rest) > threshold[i] ? 0 : neuron.tau_ref;
                 for (int64_t t = 0; t < shape.steps; ++t) {
                     F* I = current + t * shape.step_stride + b * shape.sample_stride + p * size;
-                    advance(I, v, since, spikes, count, n, neuron);
+                    advance<F, own>(I, v, since, spikes, count, n, p * size, neuron);
                     O* to = out + t * out_step + b * out_sample;
                     if (!last)
                         emit(spikes, to + p * high * wide, shape.height, shape.width, pool_h, pool_w, row);
@@ -169,150 +191,131 @@ const F* at(const Strided& x, int64_t t, int64_t b, int64_t offset) {
     return x.data ? static_cast<const F*>(x.data) + t * x.step_stride + b * x.sample_stride + offset : nullptr;
 }
 
+// Pseudo-gradients of n neurons, from their membranes.
+template <class F, bool own>
+void shape(const F* __restrict__ v, F* __restrict__ psi, int64_t n, const Neuron& neuron, Constant<F, own> threshold) {
+    const F slope = neuron.slope;
+    switch (neuron.form) {
+        case BOXCAR:
+            for (int64_t i = 0; i < n; ++i) psi[i] = std::abs(v[i] - threshold[i]) < slope ? F(1) : F(0);
+            break;
+        case FAST_SIGMOID:
+            for (int64_t i = 0; i < n; ++i) {
+                const F x = slope * std::abs(v[i] - threshold[i]) + F(1);
+                psi[i] = F(1) / (x * x);
+            }
+            break;
+        case ATAN:
+            for (int64_t i = 0; i < n; ++i) {
+                const F x = F(M_PI_2) * slope * (v[i] - threshold[i]);
+                psi[i] = slope / F(2) / (F(1) + x * x);
+            }
+            break;
+        case TRIANGULAR:
+            for (int64_t i = 0; i < n; ++i) psi[i] = v[i] - threshold[i] >= 0 ? -slope : slope;
+            break;
+        case HEAVISIDE:
+            for (int64_t i = 0; i < n; ++i) psi[i] = v[i] > threshold[i] ? F(1) : F(0);
+            break;
+        default:
+            std::fill(psi, psi + n, F(1));
+    }
+}
+
 // The way back of n neurons of one sample, from `membrane` to gradients of the currents in the same place.
-template <class F>
+template <class F, bool own>
 void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neuron& neuron, const Strided& grad_spikes,
           const Strided& grad_membrane, const Strided& given_psi, int64_t b, int64_t offset, F* scratch,
           uint8_t* in_window) {
-    const F beta = neuron.beta, threshold = neuron.threshold, v_rest = neuron.v_rest, v_reset = neuron.v_reset;
-    const F half_width = neuron.half_width;
+    const auto beta = constant<F, own>(neuron.beta, neuron.betas, offset);
+    const auto threshold = constant<F, own>(neuron.threshold, neuron.thresholds, offset);
+    const F v_rest = neuron.v_rest, v_reset = neuron.v_reset;
     const int64_t tau_ref = neuron.tau_ref;
     const bool forget = neuron.reset == FORGET, through_flag = forget && !neuron.detach_reset;
-    F *a_next = scratch, *through = scratch + n, *flags = scratch + 2 * n;  // flags: the last tau_ref flag gradients
+    F *a_next = scratch, *through = scratch + n, *own_psi = scratch + 2 * n;
+    F* flags = scratch + 3 * n;  // the last tau_ref flag gradients
     std::fill(a_next, a_next + n, F(0));
     if (tau_ref > 1)  // how many spikes hold up the flag r_t
         for (int64_t t = 0; t < steps; ++t)
             for (int64_t i = 0; i < n; ++i) {
                 uint8_t spikes = 0;
                 for (int64_t k = 0; k < std::min(tau_ref, t + 1); ++k)
-                    spikes += membrane[(t - k) * step_stride + i] > threshold;
-                in_window[t * n + i] = spikes + (t < tau_ref - 1 && v_rest > threshold);
+                    spikes += membrane[(t - k) * step_stride + i] > threshold[i];
+                in_window[t * n + i] = spikes + (t < tau_ref - 1 && v_rest > threshold[i]);
             }
     for (int64_t t = steps - 1; t >= 0; --t) {
         F* __restrict__ v = membrane + t * step_stride;
         const F* gs = at<F>(grad_spikes, t, b, offset);
         const F* gm = at<F>(grad_membrane, t, b, offset);
         const F* psi = at<F>(given_psi, t, b, offset);
-        if (forget && tau_ref == 1 && gs && !gm && !psi) {  // the common case, in one loop
-            const F flag = through_flag ? F(1) : F(0);
+        const F flag = through_flag ? F(1) : F(0);
+        if (forget && tau_ref == 1 && gs && !gm && neuron.form == BOXCAR) {  // the paper's case, in one loop
+            const F half_width = neuron.slope;
 #pragma omp simd
             for (int64_t i = 0; i < n; ++i) {
-                const F left = v_rest + beta * (v[i] - v_rest);
+                const F left = v_rest + beta[i] * (v[i] - v_rest);
                 const F sent = gs[i] + flag * (a_next[i] * (v_reset - left));
-                const F shaped = std::abs(v[i] - threshold) < half_width ? sent : F(0);
-                const F kept = v[i] > threshold ? F(0) : beta * a_next[i];
+                const F shaped = std::abs(v[i] - threshold[i]) < half_width ? sent : F(0);
+                const F kept = v[i] > threshold[i] ? F(0) : beta[i] * a_next[i];
                 v[i] = a_next[i] = shaped + kept;
+            }
+            continue;
+        }
+        if (!psi) {
+            shape<F, own>(v, own_psi, n, neuron, threshold);
+            psi = own_psi;
+        }
+        if (tau_ref == 1 && gs && !gm) {  // snnTorch's own neurons
+            const F drops = forget ? F(0) : F(1);
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) {
+                const F left = v_rest + beta[i] * (v[i] - v_rest);
+                const F sent = gs[i] + flag * (a_next[i] * (v_reset - left));
+                const F kept = (v[i] > threshold[i] ? drops : F(1)) * (beta[i] * a_next[i]);
+                v[i] = a_next[i] = psi[i] * sent + kept;
             }
             continue;
         }
         for (int64_t i = 0; i < n; ++i) through[i] = gs ? gs[i] : F(0);
         if (through_flag) {
             F* now = flags + (t % tau_ref) * n;
-            for (int64_t i = 0; i < n; ++i) now[i] = a_next[i] * (v_reset - (v_rest + beta * (v[i] - v_rest)));
+            for (int64_t i = 0; i < n; ++i) now[i] = a_next[i] * (v_reset - (v_rest + beta[i] * (v[i] - v_rest)));
             for (int64_t later = t; later < std::min(t + tau_ref, steps); ++later) {
-                const F* flag = flags + (later % tau_ref) * n;
+                const F* flag_grads = flags + (later % tau_ref) * n;
                 for (int64_t i = 0; i < n; ++i) {  // where no other spike holds up the flag r_later
-                    const bool alone = tau_ref == 1 || in_window[later * n + i] == (v[i] > threshold);
-                    through[i] += alone ? flag[i] : F(0);
+                    const bool alone = tau_ref == 1 || in_window[later * n + i] == (v[i] > threshold[i]);
+                    through[i] += alone ? flag_grads[i] : F(0);
                 }
             }
         }
         for (int64_t i = 0; i < n; ++i) {
-            const F shape = psi ? psi[i] : (std::abs(v[i] - threshold) < half_width ? F(1) : F(0));
-            const bool up = forget && (tau_ref == 1 ? v[i] > threshold : in_window[t * n + i] > 0);
-            v[i] = a_next[i] = ((gm ? gm[i] : F(0)) + shape * through[i]) + (up ? F(0) : beta * a_next[i]);
+            const bool up = forget && (tau_ref == 1 ? v[i] > threshold[i] : in_window[t * n + i] > 0);
+            v[i] = a_next[i] = ((gm ? gm[i] : F(0)) + psi[i] * through[i]) + (up ? F(0) : beta[i] * a_next[i]);
         }
     }
 }
 
-template <class F>
+template <class F, bool own>
 void adjoint(F* membrane, const Shape& shape, const Neuron& neuron, const Strided& grad_spikes,
              const Strided& grad_membrane, const Strided& psi) {
     const int64_t neurons = shape.planes * shape.height * shape.width;
     const int64_t pieces = (neurons + PIECE - 1) / PIECE;
 #pragma omp parallel if (shape.samples * neurons * shape.steps > 1 << 16)
     {
-        std::vector<F> scratch((2 + neuron.tau_ref) * PIECE);
+        std::vector<F> scratch((3 + neuron.tau_ref) * PIECE);
         std::vector<uint8_t> in_window(neuron.tau_ref > 1 ? shape.steps * PIECE : 0);
 #pragma omp for collapse(2) schedule(static)
         for (int64_t b = 0; b < shape.samples; ++b)
             for (int64_t p = 0; p < pieces; ++p) {
                 const int64_t offset = p * PIECE;
-                back(membrane + b * shape.sample_stride + offset, shape.step_stride, shape.steps,
-                     std::min(PIECE, neurons - offset), neuron, grad_spikes, grad_membrane, psi, b, offset,
-                     scratch.data(), in_window.data());
+                back<F, own>(membrane + b * shape.sample_stride + offset, shape.step_stride, shape.steps,
+                             std::min(PIECE, neurons - offset), neuron, grad_spikes, grad_membrane, psi, b, offset,
+                             scratch.data(), in_window.data());
             }
     }
-}
-
-// A convolution of stride 1 over images [c_in, h_in, w_in], its weights as [c_in, kh, kw, c_out] with kw turned round.
-struct Conv {
-    int64_t images, c_in, h_in, w_in, c_out, h_out, w_out, kh, kw, pad_h, pad_w;
-};
-
-// Calls f(value, output offset, weight offset, length) for each row of outputs that an input other than 0 touches.
-// With channels last and kw turned round, both are contiguous: a spike adds kw * c_out weights in one go.
-template <class Row>
-void touched(const float* image, const Conv& conv, Row f) {
-    for (int64_t c = 0; c < conv.c_in; ++c)
-        for (int64_t y = 0; y < conv.h_in; ++y)
-            for (int64_t x = 0; x < conv.w_in; ++x) {
-                const float value = image[(c * conv.h_in + y) * conv.w_in + x];
-                if (value == 0) continue;
-                const int64_t first = x + conv.pad_w - (conv.kw - 1);
-                const int64_t from = std::max<int64_t>(first, 0), to = std::min(first + conv.kw, conv.w_out);
-                for (int64_t k = 0; k < conv.kh; ++k) {
-                    const int64_t row = y + conv.pad_h - k;
-                    if (row < 0 || row >= conv.h_out || from >= to) continue;
-                    f(value, (row * conv.w_out + from) * conv.c_out,
-                      ((c * conv.kh + k) * conv.kw + from - first) * conv.c_out, (to - from) * conv.c_out);
-                }
-            }
 }
 
 }  // namespace
-
-// Convolution of sparse images: out is [images, h_out, w_out, c_out].
-extern "C" void convolve_float32(const float* images, const Conv* conv, const float* weight, const float* bias,
-                                 float* out) {
-    const int64_t in_size = conv->c_in * conv->h_in * conv->w_in, out_size = conv->h_out * conv->w_out * conv->c_out;
-    const int64_t row = conv->w_out * conv->c_out;
-    std::vector<float> biases(row);
-    for (int64_t j = 0; j < row; ++j) biases[j] = bias[j % conv->c_out];
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < conv->images; ++i) {
-        float* o = out + i * out_size;
-        for (int64_t at = 0; at < out_size; at += row) std::copy(biases.begin(), biases.end(), o + at);
-        touched(images + i * in_size, *conv, [=](float value, int64_t to, int64_t from, int64_t n) {
-            float* __restrict__ sums = o + to;
-            const float* __restrict__ w = weight + from;
-            for (int64_t j = 0; j < n; ++j) sums[j] += value * w[j];
-        });
-    }
-}
-
-// Gradients of its weights and bias from those of its output, one piece a thread: [threads, weights + c_out], zeroed.
-extern "C" void convolve_gradient_float32(const float* images, const Conv* conv, const float* a, float* gradient,
-                                          int64_t threads) {
-    const int64_t in_size = conv->c_in * conv->h_in * conv->w_in, out_size = conv->h_out * conv->w_out * conv->c_out;
-    const int64_t weights = conv->c_in * conv->kh * conv->kw * conv->c_out, row = conv->w_out * conv->c_out;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t thread = 0; thread < threads; ++thread) {
-        float *own = gradient + thread * (weights + conv->c_out), *bias = own + weights;
-        std::vector<float> sums(row);
-        for (int64_t i = conv->images * thread / threads; i < conv->images * (thread + 1) / threads; ++i) {
-            const float* from = a + i * out_size;
-            touched(images + i * in_size, *conv, [=](float value, int64_t at, int64_t to, int64_t n) {
-                float* __restrict__ sums = own + to;
-                const float* __restrict__ grads = from + at;
-                for (int64_t j = 0; j < n; ++j) sums[j] += value * grads[j];
-            });
-            for (int64_t at = 0; at < out_size; at += row)
-                for (int64_t j = 0; j < row; ++j) sums[j] += from[at + j];
-        }
-        for (int64_t j = 0; j < row; ++j) bias[j % conv->c_out] += sums[j];
-    }
-}
 
 extern "C" void neuron_struct_sizes(int64_t* sizes) {
     sizes[0] = sizeof(Neuron);
@@ -320,17 +323,17 @@ extern "C" void neuron_struct_sizes(int64_t* sizes) {
     sizes[2] = sizeof(Strided);
 }
 
-extern "C" void conv_struct_sizes(int64_t* sizes) { sizes[0] = sizeof(Conv); }
-
 #define SCAN(name, F, O)                                                                                            \
     extern "C" void name(F* current, const Shape* shape, const Neuron* neuron, O* out, int64_t out_step,            \
                          int64_t out_sample, int64_t pool_h, int64_t pool_w, F* rate) {                             \
-        scan<F, O>(current, *shape, *neuron, out, out_step, out_sample, pool_h, pool_w, rate);                      \
+        const auto run = neuron->betas ? scan<F, O, true> : scan<F, O, false>;                                      \
+        run(current, *shape, *neuron, out, out_step, out_sample, pool_h, pool_w, rate);                             \
     }
 #define ADJOINT(name, F)                                                                                            \
     extern "C" void name(F* membrane, const Shape* shape, const Neuron* neuron, const Strided* grad_spikes,         \
                          const Strided* grad_membrane, const Strided* psi) {                                        \
-        adjoint<F>(membrane, *shape, *neuron, *grad_spikes, *grad_membrane, *psi);                                  \
+        const auto run = neuron->betas ? adjoint<F, true> : adjoint<F, false>;                                      \
+        run(membrane, *shape, *neuron, *grad_spikes, *grad_membrane, *psi);                                         \
     }
 
 SCAN(scan_float32, float, float)

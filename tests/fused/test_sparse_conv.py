@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from snntorch_brp.fused import build, events, kernels
-from snntorch_brp.fused.dynamics import Dynamics
-from snntorch_brp.fused.scan import adjoint, scan
+from snntorch_brp.fused import build, neuron_kernels, sparse_conv
+from snntorch_brp.fused.scan import Leaky, adjoint, scan
 from snntorch_brp.surrogate import boxcar
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="no C++ compiler on this machine")
@@ -34,12 +33,12 @@ def test_sparse_convolutions_equal_dense_ones(flat, bias, c_in, c_out, kernel, p
     else:
         conv = nn.Conv2d(c_in, c_out, kernel, padding=padding, bias=bias)
         z = torch.rand(4, c_in, 6, 7) * (torch.rand(4, c_in, 6, 7) < 0.2)
-    out = events.convolve(z, conv)
+    out = sparse_conv.convolve(z, conv)
     expected = conv(z)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
     a = torch.randn_like(expected)
     expected.backward(a)
-    weight, bias_gradient = events.convolution_gradients(a, z, conv)
+    weight, bias_gradient = sparse_conv.convolution_gradients(a, z, conv)
     torch.testing.assert_close(weight, conv.weight.grad, rtol=1e-4, atol=1e-5)  # sums of some 100 terms of size 1
     if bias:
         torch.testing.assert_close(bias_gradient, conv.bias.grad, rtol=1e-4, atol=1e-5)
@@ -47,12 +46,12 @@ def test_sparse_convolutions_equal_dense_ones(flat, bias, c_in, c_out, kernel, p
 
 def test_only_what_it_knows_and_only_where_it_pays():
     few, many = torch.zeros(1, 2, 6, 6), torch.ones(1, 2, 6, 6)
-    assert events.worth_it(few, nn.Conv2d(2, 3, 3))
-    assert not events.worth_it(many, nn.Conv2d(2, 3, 3))
-    assert not events.worth_it(few.double(), nn.Conv2d(2, 3, 3).double())
+    assert sparse_conv.worth_it(few, nn.Conv2d(2, 3, 3))
+    assert not sparse_conv.worth_it(many, nn.Conv2d(2, 3, 3))
+    assert not sparse_conv.worth_it(few.double(), nn.Conv2d(2, 3, 3).double())
     for options in ({"stride": 2}, {"dilation": 2}, {"groups": 2}):
-        assert not events.worth_it(few, nn.Conv2d(2, 4, 3, **options))
-    assert not events.worth_it(few, nn.Linear(6, 3))
+        assert not sparse_conv.worth_it(few, nn.Conv2d(2, 4, 3, **options))
+    assert not sparse_conv.worth_it(few, nn.Linear(6, 3))
 
 
 @pytest.mark.parametrize(
@@ -62,13 +61,13 @@ def test_only_what_it_knows_and_only_where_it_pays():
 def test_the_neurons_do_not_care_where_channels_are(shape, pool, tau_ref):
     torch.manual_seed(0)
     current = torch.randn(4, 3, 5, *shape)  # [T, B, C, H, W] or [T, B, C, W]
-    neuron = Dynamics(torch.tensor(0.6), torch.tensor(0.3), boxcar(), tau_ref=tau_ref)
+    neuron = Leaky(torch.tensor(0.6), torch.tensor(0.3), boxcar(), tau_ref=tau_ref)
     size = [5, *(length // window for length, window in zip(shape, pool[-len(shape) :], strict=True))]
     first, last = torch.empty(4, 3, *size), torch.empty(4, 3, *size)
     channels_last = current.movedim(2, -1).contiguous().movedim(-1, 2)
     membrane = current.clone()
-    rate_first = kernels.scan_(membrane, neuron, first, pool)
-    rate_last = kernels.scan_(channels_last, neuron, last, pool)
+    rate_first = neuron_kernels.scan_(membrane, neuron, first, pool)
+    rate_last = neuron_kernels.scan_(channels_last, neuron, last, pool)
     assert torch.equal(first, last)
     assert torch.equal(rate_first, rate_last)
     assert torch.equal(membrane, channels_last)
@@ -76,4 +75,4 @@ def test_the_neurons_do_not_care_where_channels_are(shape, pool, tau_ref):
     for delta in (torch.randn(1, 3, 5, *shape), torch.randn(4, 3, 5, *shape)):
         expected = adjoint(membrane, neuron, grad_spikes=delta)
         for layout in (membrane.clone(), channels_last.clone()):
-            torch.testing.assert_close(kernels.adjoint_(layout, neuron, grad_spikes=delta), expected)
+            torch.testing.assert_close(neuron_kernels.adjoint_(layout, neuron, grad_spikes=delta), expected)

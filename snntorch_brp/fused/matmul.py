@@ -16,8 +16,8 @@ import functools
 import torch
 from torch import Tensor
 
+from snntorch_brp.fused.buffers import recycled, scratch
 from snntorch_brp.fused.build import check_structs, library
-from snntorch_brp.fused.memory import recycled, scratch
 from snntorch_brp.fused.pointers import address
 
 _BLOCK = 32  # the kernel's
@@ -44,30 +44,30 @@ def matrix_units_available() -> bool:
     return True
 
 
-def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, parts: int, passing: bool = False) -> Tensor:
+def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, bf16_terms: int, transient: bool = False) -> Tensor:
     """``z Wᵀ + b`` in float32 for bfloat16 ``z``.
 
     Args:
         z: Spikes, ``[M, F]``, bfloat16.
         weight: W, ``[N, F]``, float32.
         bias: b, ``[N]``, float32.
-        parts: Number of bfloat16 numbers that W is taken apart into: 3 for all of float32, 1 for bfloat16.
-        passing: The result will have been used before the next call.
+        bf16_terms: Number of bfloat16 numbers that W is taken apart into: 3 for all of float32, 1 for bfloat16.
+        transient: The result will have been used before the next call.
     """
     z, weight = z.contiguous(), weight.detach().contiguous()
     (M, F), N = z.shape, len(weight)
-    out = scratch("current", (M, N), torch.float32) if passing else weight.new_empty(M, N)
+    out = scratch("current", (M, N), torch.float32) if transient else weight.new_empty(M, N)
     start = _zeros(N)
     if bias is not None:
         start[:N] = bias.detach()
     floats = _Matrix(address(weight, "weights", dtype=torch.float32, shape=(N, F)), N, F)
     spikes = _Matrix(address(z, "spikes", dtype=torch.bfloat16, shape=(M, F)), M, F)
     product = _Product(floats, spikes, F, start.data_ptr(), _sums(out, (M, N)))
-    _multiply(product, back=False, parts=parts)
+    _multiply(product, back=False, bf16_terms=bf16_terms)
     return out
 
 
-def weight_gradient(a: Tensor, z: Tensor, gradient: Tensor | None, *, parts: int) -> Tensor:
+def weight_gradient(a: Tensor, z: Tensor, gradient: Tensor | None, *, bf16_terms: int) -> Tensor:
     """``∇W += aᵀ z`` in float32 for bfloat16 ``z``; shapes ``[M, N]``, ``[M, F]`` and ``[N, F]``, made when None."""
     a, z = a.contiguous(), z.contiguous()
     (M, F), N = z.shape, a.shape[1]
@@ -76,7 +76,7 @@ def weight_gradient(a: Tensor, z: Tensor, gradient: Tensor | None, *, parts: int
     floats = _Matrix(address(a, "gradients", dtype=torch.float32, shape=(M, N)), N, N)
     spikes = _Matrix(address(z, "spikes", dtype=torch.bfloat16, shape=(M, F)), F, F)
     product = _Product(floats, spikes, M, None if start is None else start.data_ptr(), _sums(out, (N, F)))
-    _multiply(product, back=True, parts=parts)
+    _multiply(product, back=True, bf16_terms=bf16_terms)
     return out
 
 
@@ -88,8 +88,8 @@ def _sums(out: Tensor, shape: tuple[int, int]) -> ctypes.c_void_p:
     return address(out, "sums", dtype=torch.float32, shape=shape, written=True)
 
 
-def _multiply(product: _Product, *, back: bool, parts: int) -> None:
+def _multiply(product: _Product, *, back: bool, bf16_terms: int) -> None:
     kernels = library() if matrix_units_available() else None  # which also asks the system for them
     if kernels is None:
         raise RuntimeError("there are no matrix units")
-    kernels.multiply_spikes(ctypes.byref(product), ctypes.c_int32(back), ctypes.c_int32(parts))
+    kernels.multiply_spikes(ctypes.byref(product), ctypes.c_int32(back), ctypes.c_int32(bf16_terms))

@@ -1,4 +1,4 @@
-// Products of spikes and float32 numbers on AMX matrix units, which multiply bfloat16: in products.py stands what for.
+// Products of spikes and float32 numbers on AMX matrix units, which multiply bfloat16: matmul.py says what for.
 //
 // One side is spikes, exact in bfloat16; the other, the floats (weights or gradients), is taken apart into one or three
 // bfloat16 parts on its way into the second cache, and stays there while the spikes go by. A part is never written to

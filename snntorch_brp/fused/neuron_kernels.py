@@ -10,28 +10,49 @@ import torch
 from torch import Tensor
 
 from snntorch_brp.fused.build import check_structs, library
-from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.pointers import address
-from snntorch_brp.surrogate import Boxcar
+from snntorch_brp.fused.scan import Leaky
 
 _RESETS = {"forget": 0, "subtract": 1, "none": 2}
 _NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.uint8: "uint8"}
 
 
+_FORMS = {
+    "boxcar": 1,
+    "fast_sigmoid": 2,
+    "atan": 3,
+    "straight_through_estimator": 4,
+    "triangular": 5,
+    "heaviside": 6,
+}  # of pseudo-gradients; others are given as numbers, 0
+
+
 class _Neuron(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_double) for name in ("beta", "threshold", "v_rest", "v_reset", "half_width")),
-        *((name, ctypes.c_int32) for name in ("reset", "tau_ref", "detach_reset")),
+        ("beta", ctypes.c_double),
+        ("threshold", ctypes.c_double),
+        ("v_rest", ctypes.c_double),
+        ("v_reset", ctypes.c_double),
+        ("slope", ctypes.c_double),
+        ("betas", ctypes.c_void_p),
+        ("thresholds", ctypes.c_void_p),
+        ("reset", ctypes.c_int32),
+        ("tau_ref", ctypes.c_int32),
+        ("detach_reset", ctypes.c_int32),
+        ("form", ctypes.c_int32),
     ]
 
 
 class _Shape(ctypes.Structure):
     _fields_ = [
-        (name, ctypes.c_int64)
-        for name in (
-            *("steps", "samples", "step_stride", "sample_stride"),
-            *("planes", "height", "width", "channels_last"),
-        )
+        ("steps", ctypes.c_int64),
+        ("samples", ctypes.c_int64),
+        ("step_stride", ctypes.c_int64),
+        ("sample_stride", ctypes.c_int64),
+        ("planes", ctypes.c_int64),
+        ("height", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("channels_last", ctypes.c_int64),
     ]
 
 
@@ -39,8 +60,8 @@ class _Strided(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("step_stride", ctypes.c_int64), ("sample_stride", ctypes.c_int64)]
 
 
-def can_run(current: Tensor, neuron: Dynamics) -> bool:
-    """Whether the kernels run these neurons: on the CPU, with one decay and threshold a layer, and a compiler found.
+def can_run(current: Tensor, neuron: Leaky) -> bool:
+    """Whether the kernels run these neurons: leaky ones on the CPU, in single or double precision.
 
     Args:
         current: Input currents or membranes, ``[T, B, *]``.
@@ -49,8 +70,6 @@ def can_run(current: Tensor, neuron: Dynamics) -> bool:
     return (
         current.device.type == "cpu"
         and current.dtype in (torch.float32, torch.float64)
-        and neuron.beta.numel() == 1
-        and neuron.threshold.numel() == 1
         and neuron.tau_ref < 256
         and current.layout is torch.strided
         and current.numel() > 0
@@ -59,7 +78,7 @@ def can_run(current: Tensor, neuron: Dynamics) -> bool:
     )
 
 
-def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]) -> Tensor:
+def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -> Tensor:
     """:func:`scan` in place: ``current`` becomes the membrane, and ``spikes`` is filled, pooled.
 
     Args:
@@ -73,12 +92,13 @@ def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]
         Mean spike rate of each neuron, ``[B, *]``.
     """
     held = _in_memory(current)
+    own = _own_constants(neuron, held, channels_last=not _is_dense(current))
     rate = held.new_empty(held.shape[1:])
     kernel = f"scan_{_NAMES[current.dtype]}" + (f"_to_{_NAMES[spikes.dtype]}" if spikes.dtype != current.dtype else "")
     _function(kernel)(
         address(held, "currents", dtype=current.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(_shape(current, pool)),
-        ctypes.byref(_neuron(neuron)),
+        ctypes.byref(_neuron(neuron, own, held)),
         address(spikes, "spikes", dtype=spikes.dtype, shape=pooled(current.shape, pool), free=2, written=True),
         *map(ctypes.c_int64, (spikes.stride(0), spikes.stride(1), *pool)),
         address(rate, "rates", dtype=current.dtype, shape=held.shape[1:], written=True),
@@ -87,15 +107,17 @@ def scan_(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]
 
 
 def adjoint_(
-    membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
+    membrane: Tensor, neuron: Leaky, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
     """:func:`adjoint` in place: ``membrane`` becomes the gradient of the currents, and is returned."""
-    psi = None if isinstance(neuron.spike_grad, Boxcar) else neuron.psi(membrane)
-    held, gradients = _in_memory(membrane), [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
+    psi = None if neuron.form is not None and neuron.form.name in _FORMS else neuron.psi(membrane)
+    held = _in_memory(membrane)
+    own = _own_constants(neuron, held, channels_last=not _is_dense(membrane))
+    gradients = [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
     _function(f"adjoint_{_NAMES[membrane.dtype]}")(
         address(held, "membranes", dtype=membrane.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(_shape(membrane, (1, 1))),
-        ctypes.byref(_neuron(neuron)),
+        ctypes.byref(_neuron(neuron, own, held)),
         *(ctypes.byref(_strided(x, held)) for x in gradients),
     )
     return membrane
@@ -161,17 +183,32 @@ def _shape(x: Tensor, pool: Sequence[int]) -> _Shape:
     return _Shape(T, B, x.stride(0), x.stride(1), planes, height, width, channels_last)
 
 
-def _neuron(neuron: Dynamics) -> _Neuron:
-    half_width = neuron.spike_grad.half_width if isinstance(neuron.spike_grad, Boxcar) else 0.0
+def _own_constants(neuron: Leaky, held: Tensor, channels_last: bool) -> list[Tensor]:
+    """Decay and threshold of each neuron of a sample, as they lie in memory; nothing where a layer has one of each."""
+    if neuron.beta.numel() == 1 and neuron.threshold.numel() == 1:
+        return []
+    shape = (*held.shape[-1:], *held.shape[2:-1]) if channels_last else held.shape[2:]
+    each = [value.expand(shape) for value in (neuron.beta, neuron.threshold)]
+    return [(value.movedim(0, -1) if channels_last else value).contiguous() for value in each]
+
+
+def _neuron(neuron: Leaky, own: Sequence[Tensor], held: Tensor) -> _Neuron:
+    """The constants as C++ takes them; ``own`` must live until the call is over."""
+    form = _FORMS.get(neuron.form.name, 0) if neuron.form is not None else 0
+    each: list[ctypes.c_void_p | None] = [
+        address(x, "constants", dtype=held.dtype, shape=held.shape[2:]) for x in own
+    ] or [None, None]
     return _Neuron(
-        float(neuron.beta),
-        float(neuron.threshold),
+        0.0 if own else float(neuron.beta),
+        0.0 if own else float(neuron.threshold),
         neuron.v_rest,
         neuron.v_reset,
-        half_width,
+        neuron.form.slope if neuron.form is not None else 0.0,
+        *each,
         _RESETS[neuron.reset],
         neuron.tau_ref,
         neuron.detach_reset,
+        form,
     )
 
 

@@ -1,0 +1,244 @@
+"""What a sequential network is made of, and whether the fused engine computes exactly what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules import module as torch_module
+
+from snntorch_brp.fused import conv_synapse, linear_synapse  # noqa: F401  (they make themselves known)
+from snntorch_brp.fused.autograd_synapse import AutogradSynapse
+from snntorch_brp.fused.dynamics import unsupported_reason
+from snntorch_brp.fused.synapse import Synapse, known_modules, stateless, synapse_of
+from snntorch_brp.neurons import is_spiking
+
+_GLOBAL_HOOKS = {
+    name: hooks
+    for name, hooks in vars(torch_module).items()
+    if name.startswith("_global_") and name.endswith("_hooks") and isinstance(hooks, dict)
+}
+
+
+class NotFusible(ValueError):
+    """The fused engine cannot run a network; the message names what is in the way."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of neurons and the modules that lead to it.
+
+    Attributes:
+        name: The neuron's name in its network.
+        neuron: The neuron.
+        synapse: All modules between the last neuron and this one.
+        by_autograd: The same for true backpropagation, which wants the gradient of the input too.
+    """
+
+    name: str
+    neuron: nn.Module
+    synapse: Synapse
+    by_autograd: AutogradSynapse
+
+
+def plan(net: nn.Module) -> list[Layer]:
+    """The layers of a network that the fused engine can run.
+
+    Args:
+        net: An ``nn.Sequential``, which may hold others, of ``snn.Leaky`` and ``RefractoryLeaky`` neurons that keep
+            their own state (``init_hidden=True``) and stateless modules between them.
+
+    Returns:
+        At least two layers, the output last.
+
+    Raises:
+        NotFusible: If the network does not qualify; the message names the module in the way.
+
+    Example:
+        >>> [layer.name for layer in plan(mlp([784, 100, 10]))]
+        ['fc1_lif', 'fc2_lif']
+    """
+    _check_global_hooks()
+    dtype = dtype_of(net)
+    layers: list[Layer] = []
+    between: list[nn.Module] = []
+    seen: set[nn.Module] = set()
+    for name, module in _leaves(net, ""):
+        if module in seen and (is_spiking(module) or list(module.parameters())):
+            raise NotFusible(f"'{name}' is used twice: each place in the network needs a module of its own")
+        seen.add(module)
+        if is_spiking(module):
+            reason = unsupported_reason(module, dtype)
+            if reason is not None:
+                raise NotFusible(f"'{name}' {reason}")
+            layers.append(_layer(name, module, between, behind_neuron=bool(layers)))
+            between = []
+        else:
+            between.append(module)
+    if len(layers) < 2:
+        raise NotFusible(f"the network has {len(layers)} spiking layers, and a local rule needs at least two")
+    _check_ends(layers, between)
+    _check_parameters(net)
+    return layers
+
+
+def _layer(name: str, neuron: nn.Module, between: Sequence[nn.Module], *, behind_neuron: bool) -> Layer:
+    by_autograd = AutogradSynapse(between, behind_neuron=behind_neuron)
+    synapse = synapse_of(between, behind_neuron=behind_neuron)
+    return Layer(name, neuron, by_autograd if synapse is None else synapse, by_autograd)
+
+
+def dtype_of(net: nn.Module) -> torch.dtype:
+    """The one dtype of all weights and constants.
+
+    Raises:
+        NotFusible: If there are several.
+    """
+    constants = ((name, buffer) for name, buffer in net.named_buffers() if name.rpartition(".")[2] != "mem")
+    tensors = [*net.named_parameters(), *constants]
+    first = next((tensor for _, tensor in tensors if tensor.is_floating_point()), None)
+    dtype = torch.float32 if first is None else first.dtype
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and tensor.dtype is not dtype:
+            raise NotFusible(f"'{name}' is {tensor.dtype} among {dtype}, and the fused engine takes one dtype")
+    return dtype
+
+
+def _check_global_hooks() -> None:
+    for name, hooks in _GLOBAL_HOOKS.items():
+        if hooks:
+            raise NotFusible(f"there are hooks for all modules ({name[1:]}), which the fused engine would not call")
+
+
+def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a network that are no containers, by name, in the order in which they run."""
+    shown = f"'{name or type(module).__name__}'"
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        raise NotFusible(f"{shown} carries hooks, which the fused engine would not call")
+    replaced = [key for key in vars(module) if callable(getattr(type(module), key, None))]
+    if replaced:
+        raise NotFusible(f"{shown} has a {replaced[0]} of its own, which the fused engine would not call")
+    if type(module) is nn.Sequential:
+        for key, child in module._modules.items():  # named_children() would skip repeats
+            if child is None:
+                raise NotFusible(f"{shown} holds nothing at '{key}'")
+            yield from _leaves(child, f"{name}.{key}" if name else key)
+        return
+    if not is_spiking(module) and type(module) not in known_modules():
+        raise NotFusible(
+            f"'{name or 'the network'}' is a {type(module).__name__}; the fused engine runs nn.Sequential of leaky "
+            f"neurons and {', '.join(known.__name__ for known in known_modules())}"
+        )
+    if isinstance(module, nn.Flatten) and module.start_dim != 1:
+        raise NotFusible(f"'{name}' flattens from dimension {module.start_dim}, and not from 1")
+    yield name, module
+
+
+def _check_ends(layers: Sequence[Layer], rest: Sequence[nn.Module]) -> None:
+    for layer in layers[:-1]:
+        if layer.neuron.output:
+            raise NotFusible(f"'{layer.name}' returns its membrane too (output=True), and only the last neuron may")
+    behind = [type(module).__name__ for module in rest if not isinstance(module, nn.Identity)]
+    if behind:
+        raise NotFusible(f"{behind[0]} follows the last neuron '{layers[-1].name}', which must be the output")
+
+
+def _check_parameters(net: nn.Module) -> None:
+    """Weights that are used once, and without hooks."""
+    if len(list(net.named_parameters(remove_duplicate=False))) != len(list(net.parameters())):
+        raise NotFusible("a weight is used at several places, and the fused engine gives each layer its own")
+    for name, p in net.named_parameters():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+            raise NotFusible(f"'{name}' carries hooks, which the fused engine would not call")
+        if type(p) is not nn.Parameter:
+            raise NotFusible(f"'{name}' is a {type(p).__name__}, not a plain parameter")
+
+
+def neuron_shapes(layers: Sequence[Layer], sample_shape: Sequence[int], dtype: torch.dtype) -> list[tuple[int, ...]]:
+    """Shape of each layer's neurons for one sample, worked out without computing anything.
+
+    Raises:
+        NotFusible: If a sample of ``sample_shape`` does not fit into the network; the message names the layer.
+    """
+    z = torch.empty(_SAMPLES, *sample_shape, dtype=dtype, device="meta")
+    shapes = []
+    for layer in layers:
+        try:
+            for module in layer.synapse.modules:
+                z = z if stateless(module).keeps_shape and _fits(z, module) else _shaped(z, module)
+            beta, threshold = (_meta(getattr(layer.neuron, name)) for name in ("beta", "threshold"))
+            if torch.broadcast_shapes(z.shape[1:], beta.shape, threshold.shape) != z.shape[1:]:
+                raise ValueError(f"beta and threshold do not fit neurons of shape {tuple(z.shape[1:])}")
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise NotFusible(
+                f"an input of shape {tuple(sample_shape)} does not fit layer '{layer.name}': {error}"
+            ) from error
+        shapes.append(tuple(z.shape[1:]))
+    return shapes
+
+
+_SAMPLES = 97  # a size that a layer hardly has, to be told from one
+
+
+def _shaped(z: Tensor, module: nn.Module) -> Tensor:
+    tensors = {name: _meta(tensor) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+    out = functional_call(module, tensors, (z,))
+    if not isinstance(out, Tensor) or len(out) != len(z):
+        raise ValueError(f"{module} does not map samples to samples")
+    return out
+
+
+def _fits(z: Tensor, module: nn.Module) -> bool:
+    """Whether a module that keeps the shape of its input takes this one."""
+    features = getattr(module, "num_features", None) or len(getattr(module, "mean", ()))
+    if features and (z.dim() < 2 or z.shape[1] != features):
+        raise ValueError(f"{module} takes {features} features, but gets {tuple(z.shape[1:])}")
+    check = getattr(module, "_check_input_dim", None)
+    if check is not None:
+        check(z)
+    return True
+
+
+def _meta(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="meta")
+
+
+def signature(net: nn.Module) -> list[object]:
+    """What the plan of a network depends on, cheap to take and to compare: all but the values of its tensors."""
+    seen: list[object] = [len(hooks) for hooks in _GLOBAL_HOOKS.values()]
+    for module in net.modules():
+        seen.append(type(module))
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor | tuple) and is_spiking(module):
+                continue  # the neuron's state
+            if name == "_parameters":
+                seen += [_parameter(p) for p in value.values() if p is not None]
+            elif name == "_buffers":
+                seen += [
+                    (key, b.dtype, b.device, b.shape) for key, b in value.items() if b is not None and key != "mem"
+                ]
+            elif isinstance(value, dict | set):
+                seen += [_Same(part) for part in (value.values() if isinstance(value, dict) else value)]
+            else:
+                seen.append(_Same(value))
+    return seen
+
+
+def _parameter(p: nn.Parameter) -> object:
+    later = getattr(p, "_post_accumulate_grad_hooks", None)
+    return id(p), type(p), p.dtype, p.device, p.requires_grad, len(p._backward_hooks or ()), len(later or ())
+
+
+@dataclass(frozen=True, eq=False)
+class _Same:
+    """A value that equals itself alone."""
+
+    value: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,122 @@
+"""A Linear, as one product over all steps and samples each way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snntorch_brp.fused import matmul
+from snntorch_brp.fused.buffers import recycled
+from snntorch_brp.fused.synapse import (
+    Saved,
+    Synapse,
+    accumulate,
+    batched,
+    first_pooling,
+    register_stateless,
+    register_synapse,
+    unbatched,
+)
+from snntorch_brp.standardize import Standardize
+
+
+class LinearSynapse(Synapse):
+    """A Linear that comes last, behind modules without parameters.
+
+    Its gradient is added straight to ``.grad``. A :class:`Standardize` right before it is folded into the weights where
+    it works on the features that the Linear takes, so that the product is one with spikes.
+    """
+
+    large_products = True
+
+    def __init__(self, modules: Sequence[nn.Module], *, behind_neuron: bool) -> None:
+        super().__init__(modules, behind_neuron=behind_neuron)
+        assert isinstance(modules[-1], nn.Linear)
+        self.linear = modules[-1]
+        self.receive(())
+
+    def receive(self, shape: Sequence[int]) -> None:
+        """Leave a first pooling to the neurons where they have a height and a width."""
+        modules = list(self.modules)
+        dimensions = 2 if isinstance(modules[0], nn.AvgPool1d) else 3
+        self.pool = first_pooling(modules) if self.behind_neuron and len(shape) == dimensions else (1, 1)
+        before = modules[0 if self.pool == (1, 1) else 1 : -1]
+        last = before[-1] if before else None
+        self._norm = last if isinstance(last, Standardize) else None
+        before = before if self._norm is None else before[:-1]
+        self._before = nn.Sequential(*before)
+
+    def preferred_input(self, dtype: torch.dtype, bf16_terms: int) -> tuple[tuple[int, int], torch.dtype]:
+        """In bfloat16 for the matrix units; else in one byte each, unless pooling makes fractions of them."""
+        among = math.prod(self.pool)  # sums of spikes over a power of two are exact up to the 8 bits of bfloat16
+        exact = bf16_terms == 1 or (among.bit_count() == 1 and among <= 256)
+        weight = self.linear.weight
+        if (
+            exact
+            and weight.dtype is torch.float32
+            and weight.device.type == "cpu"
+            and all(isinstance(module, nn.Flatten | nn.Identity) for module in self._before)
+            and matmul.matrix_units_available()
+        ):
+            return self.pool, torch.bfloat16
+        return self.pool, torch.uint8 if self.pool == (1, 1) else dtype
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        keep_for_backward: bool = True,
+        input_grad: bool = False,
+        transient: bool = False,
+        bf16_terms: int = 3,
+        repeats: int = 1,
+    ) -> tuple[Tensor, Saved]:
+        """See :class:`Synapse`."""
+        with torch.no_grad():
+            z, (B, T) = batched(x)
+            z = self._before(z.to(self.linear.weight.dtype) if z.dtype is torch.uint8 else z)
+            weight: Tensor = self.linear.weight
+            bias: Tensor | None = self.linear.bias
+            if self._norm is not None and z.dim() != 2:
+                z = self._norm(z)
+            elif self._norm is not None:  # W (x - μ) σ⁻¹ + b, as one map of the spikes
+                weight = weight * self._norm.scale
+                offset = weight @ self._norm.mean
+                bias = -offset if bias is None else bias - offset
+            rows = z.flatten(0, -2)
+            if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
+                current = matmul.linear(rows, weight, bias, bf16_terms=bf16_terms, transient=transient)
+            else:
+                current = F.linear(rows, weight, bias)
+            return unbatched(current.unflatten(0, z.shape[:-1]), B, T), Saved(z, bf16_terms=bf16_terms)
+
+    def backward(self, a: Tensor, saved: Saved) -> None:
+        """See :class:`Synapse`."""
+        a = batched(a)[0].flatten(0, -2)
+        z, weight = saved.source.flatten(0, -2), self.linear.weight
+        norm, total = self._norm if saved.source.dim() == 2 else None, a.sum(0)
+        accumulate(self.linear.bias, total)
+        if not weight.requires_grad:
+            return
+        if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
+            into = weight.grad if norm is None else None
+            gradient = matmul.weight_gradient(a, z, into, bf16_terms=saved.bf16_terms)
+        else:
+            gradient = torch.mm(a.T, z, out=recycled(weight.shape, like=z))
+        if norm is not None:
+            gradient.addr_(total, norm.mean, alpha=-1).mul_(norm.scale)
+        if gradient is not weight.grad:
+            accumulate(weight, gradient)
+
+
+@register_synapse(nn.Linear)
+def _make(modules: Sequence[nn.Module], behind_neuron: bool) -> Synapse | None:
+    """For a Linear that comes last."""
+    return LinearSynapse(modules, behind_neuron=behind_neuron) if isinstance(modules[-1], nn.Linear) else None
+
+
+register_stateless(nn.Linear, fresh=True)
