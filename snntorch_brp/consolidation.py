@@ -7,7 +7,7 @@ gradient is put. The layer's own dynamics and synapse turn that into a weight ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from snntorch_brp.activity import Window
 from snntorch_brp.layer_view import LayerView
+from snntorch_brp.named import Named, make, table
 from snntorch_brp.traces import Decays, fold
 
 
@@ -350,21 +351,24 @@ def _check_decay(decay: float) -> None:
         raise ValueError(f"decay must lie in [0, 1), got {decay}")
 
 
-CONSOLIDATIONS: dict[str, type[Consolidation]] = {
-    "pseudo-gradient": PseudoGradient,
-    "state-difference": StateDifference,
-    "correlation": Correlation,
-    "similarity-matching": SimilarityMatching,
-    "stdp": STDP,
-    "differential-hebb": DifferentialHebb,
-}
+CONSOLIDATIONS: Mapping[str, Named[Consolidation]] = table(
+    {
+        "pseudo-gradient": Named(make=PseudoGradient, title="pseudo-gradient", color="#1f77b4"),
+        "state-difference": Named(make=StateDifference, title="state difference", color="#8c564b"),
+        "correlation": Named(make=Correlation, title="correlation", color="#9467bd"),
+        "similarity-matching": Named(make=SimilarityMatching, title="similarity matching", color="#17becf"),
+        "stdp": Named(make=STDP, title="STDP", color="#ff7f0e"),
+        "differential-hebb": Named(make=DifferentialHebb, title="differential Hebb", color="#bcbd22"),
+    }
+)
+"""The consolidations by name; the command line, figures and studies all read this table."""
 
 
 def consolidation_named(name: str) -> Consolidation:
     """A consolidation with its usual options, by the name that the command line uses.
 
     Args:
-        name: One of ``CONSOLIDATIONS``, in any case.
+        name: One of ``CONSOLIDATIONS``, in any case, or ``module:Class`` for one of your own.
 
     Raises:
         ValueError: If there is no such consolidation; the message lists the names.
@@ -373,7 +377,4 @@ def consolidation_named(name: str) -> Consolidation:
         >>> consolidation_named("stdp")
         STDP(decay=0.5, potentiation=1.0, depression=1.0)
     """
-    rule = CONSOLIDATIONS.get(name.lower())
-    if rule is None:
-        raise ValueError(f"there is no consolidation {name!r}; there are: {', '.join(CONSOLIDATIONS)}")
-    return rule()
+    return make(name, CONSOLIDATIONS, Consolidation)  # type: ignore[type-abstract]

@@ -9,6 +9,7 @@ length T, or of length 1 where the value is the same at every step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from snntorch_brp.activity import Window
 from snntorch_brp.encoding import label_spikes
+from snntorch_brp.named import Named, make, table
 
 
 def project(signal: Tensor, feedback: Tensor) -> Tensor:
@@ -253,29 +255,40 @@ class OutputOnly(Propagation):
         """Nothing is sent."""
 
 
-PROPAGATIONS: dict[str, type[Propagation]] = {
-    "brp": BRP,
-    "reward-prediction": RewardPrediction,
-    "error": ErrorProjection,
-    "sign": SignProjection,
-    "backprop": Backprop,
-    "output-only": OutputOnly,
-}
-ALIASES = {
-    "drtp": "brp",
-    "dfa": "error",
-    "sdfa": "sign",
-    "bptt": "backprop",
-    "bp": "backprop",
-    "shallow": "output-only",
-}
+@dataclass(frozen=True, kw_only=True)
+class Rule(Named[Propagation]):
+    """A line of the table of rules.
+
+    Attributes:
+        label_only: A layer sees nothing but the label, what it did itself, and its fixed B_l: such rules compete in
+            the label-only study.
+        calibrated: Training starts from weights under which every layer fires, because hidden layers never learn to.
+    """
+
+    label_only: bool = False
+    calibrated: bool = False
+
+
+PROPAGATIONS: Mapping[str, Rule] = table(
+    {
+        "brp": Rule(make=BRP, title="TP_BRP", color="#d62728", label_only=True, aliases=("drtp",)),
+        "error": Rule(make=ErrorProjection, title="TP_err", color="#1f77b4", aliases=("dfa", "error-projection")),
+        "sign": Rule(make=SignProjection, title="TP_sign", color="#2ca02c", aliases=("sdfa", "sign-projection")),
+        "reward-prediction": Rule(make=RewardPrediction, title="RewardPrediction", color="#9467bd", label_only=True),
+        "backprop": Rule(make=Backprop, title="pseudo-BP", color="#333333", aliases=("bptt", "bp")),
+        "output-only": Rule(
+            make=OutputOnly, title="OutputOnly", color="#999999", calibrated=True, aliases=("shallow",)
+        ),
+    }
+)
+"""The rules by name, in the order of figures; the command line, figures, budgets and studies all read this table."""
 
 
 def propagation_named(name: str) -> Propagation:
     """A rule with its usual options, by the name that the command line and the figures use, or by the field's own.
 
     Args:
-        name: One of ``PROPAGATIONS`` or ``ALIASES``, in any case.
+        name: One of ``PROPAGATIONS`` or of their aliases, in any case, or ``module:Class`` for one of your own.
 
     Raises:
         ValueError: If there is no such rule; the message lists the names.
@@ -284,8 +297,4 @@ def propagation_named(name: str) -> Propagation:
         >>> propagation_named("dfa")
         ErrorProjection()
     """
-    rule = PROPAGATIONS.get(ALIASES.get(name.lower(), name.lower()))
-    if rule is None:
-        aliases = ", ".join(f"{alias} = {meant}" for alias, meant in ALIASES.items())
-        raise ValueError(f"there is no propagation {name!r}; there are: {', '.join(PROPAGATIONS)} (and {aliases})")
-    return rule()
+    return make(name, PROPAGATIONS, Propagation)  # type: ignore[type-abstract]

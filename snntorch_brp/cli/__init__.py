@@ -10,13 +10,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from types import ModuleType
 from typing import NoReturn
 
 from snntorch_brp.cli import data, reproduce, rules, shift, train
 from snntorch_brp.version import __version__
 
-COMMANDS: tuple[ModuleType, ...] = (train, data, rules, shift, reproduce)
+COMMANDS: tuple[ModuleType, ...] = (data, rules, shift, reproduce)  # behind train
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,23 +27,35 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (options: {self.prog} --help)\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``snntorch-brp``, with every subcommand."""
+def build_parser(own_task: str | None = None) -> argparse.ArgumentParser:
+    """The parser of ``snntorch-brp``, with every subcommand; ``own_task`` is a user's task ``module:TASK`` to train."""
     parser = _Parser(prog="snntorch-brp", description="Train spiking networks without backpropagation between layers.")
     parser.add_argument("--version", action="version", version=f"snntorch-brp {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    train.add_parser(subparsers, own_task)
     for command in COMMANDS:
         command.add_parser(subparsers)
     return parser
+
+
+def _own_task(argv: Sequence[str]) -> str | None:
+    """The user's own task in ``train module:TASK ...``, whose options the parser must know before it reads them."""
+    behind = next((after for before, after in pairwise(argv) if before == "train"), "")
+    return behind if ":" in behind else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``snntorch-brp`` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("snntorch_brp").setLevel(logging.INFO)  # matplotlib's own remarks are not of interest
-    args = build_parser().parse_args(argv)
-    args.argv = list(sys.argv[1:] if argv is None else argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser = build_parser(_own_task(argv))
+    except ValueError as error:
+        build_parser().error(str(error))
+    args = parser.parse_args(argv)
+    args.argv = argv
     try:
         return int(args.run(args))
     except (ValueError, OSError, ImportError) as error:

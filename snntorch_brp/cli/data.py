@@ -10,9 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from snntorch_brp.cli.options import task
 from snntorch_brp.data.archive import DEFAULT_LIMITS, Limits, unpack
-from snntorch_brp.data.check import Report, check
-from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.data.check import Report
+from snntorch_brp.tasks.files import check
+from snntorch_brp.tasks.registry import TASKS, task_named
 
 
 def add_parser(subparsers: Any) -> None:
@@ -52,14 +54,15 @@ def add_parser(subparsers: Any) -> None:
 
     parser = actions.add_parser("simulate", help="write simulated recordings, to try things without the real data")
     parser.set_defaults(run=run_simulate)
-    parser.add_argument("what", choices=("dvsgesture",))
+    simulated = tuple(name for name, record in TASKS.items() if record.simulation is not None)
+    parser.add_argument("what", choices=simulated)
     parser.add_argument("folder", metavar="DIR", type=_path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="replace simulated recordings that are there already")
 
     parser = actions.add_parser("show", help="draw a sample: what was recorded, and what the network sees")
     parser.set_defaults(run=run_show)
-    parser.add_argument("task", choices=tuple(TASKS))
+    parser.add_argument("task", type=task, metavar="TASK", help=f"{', '.join(TASKS)}, or module:TASK")
     parser.add_argument("folder", metavar="DIR", type=_path, nargs="?", help="of the data; digits needs none")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="which sample (default: 0)")
     parser.add_argument("--steps", type=int, default=60, metavar="T", help="time steps (default: 60)")
@@ -84,11 +87,12 @@ def run_unpack(args: argparse.Namespace) -> int:
 
 def run_simulate(args: argparse.Namespace) -> int:
     """Simulate, and say what to do with it."""
-    from snntorch_brp.data.simulate import simulate_dvsgesture
-
-    folder = simulate_dvsgesture(args.folder, seed=args.seed, overwrite=args.overwrite, progress=_bar("simulating"))
-    print(f"simulated gestures in DvsGesture's layout: {folder}")
-    print(f"train on them: snntorch-brp train dvsgesture --data {args.folder}")
+    record = TASKS[args.what]
+    assert record.simulation is not None  # as the choices are
+    make, title = record.simulation.make, record.simulation.title
+    folder = make(args.folder, seed=args.seed, overwrite=args.overwrite, progress=_bar("simulating"))
+    print(f"{title} in the layout of {record.short_title}: {folder}")
+    print(f"train on them: snntorch-brp train {args.what} --data {args.folder}")
     return 0
 
 
@@ -96,7 +100,7 @@ def run_show(args: argparse.Namespace) -> int:
     """Draw one sample."""
     from snntorch_brp.tasks.show import draw_sample
 
-    if args.folder is None and TASKS[args.task].needs_data:
+    if args.folder is None and task_named(args.task).needs_data:
         raise ValueError(f"name the folder of the data: snntorch-brp data show {args.task} DIR")
     for path in draw_sample(
         args.task, args.folder, args.index, steps=args.steps, out=args.out, overwrite=args.overwrite

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from snntorch_brp.runs.rules import canonical, consolidation_named, propagation_named
+from snntorch_brp.consolidation import CONSOLIDATIONS, consolidation_named
+from snntorch_brp.named import Named, canonical
+from snntorch_brp.propagation import PROPAGATIONS
+from snntorch_brp.rules import trained_rule
+from snntorch_brp.tasks.registry import task_named
 
 
 class DefaultsShown(argparse.HelpFormatter):
@@ -95,17 +99,26 @@ def picture(text: str) -> Path:
 
 def propagation(text: str) -> str:
     """The name of a propagation: the rule's own, where it has several."""
-    return _rule(text, propagation_named)
+    return _named(text, trained_rule, PROPAGATIONS)
 
 
 def consolidation(text: str) -> str:
     """The name of a consolidation."""
-    return _rule(text, consolidation_named)
+    return _named(text, consolidation_named, CONSOLIDATIONS)
 
 
-def _rule(text: str, named: Callable[[str], object]) -> str:
+def task(text: str) -> str:
+    """The name of a task, or ``module:TASK``."""
+    try:
+        task_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _named(text: str, named: Callable[[str], object], lines: Mapping[str, Named]) -> str:
     try:
         named(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return canonical(text)
+    return canonical(text, lines)

@@ -14,10 +14,11 @@ from typing import Any
 from snntorch_brp.cli.options import DefaultsShown
 from snntorch_brp.label_only import study
 from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, table1, table3
-from snntorch_brp.paper.budgets import BUDGETS
+from snntorch_brp.paper.budgets import BUDGETS, OLD_NAMES
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.report import Result, save, write_page
-from snntorch_brp.runs.run import resolve_device
+from snntorch_brp.runs.config import resolve_device
+from snntorch_brp.tasks.files import known
 
 FIGURES: dict[str, Callable[[Lab], Result]] = {
     "fig5": fig5.reproduce,
@@ -44,18 +45,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("name", metavar="NAME", choices=(*FIGURES, "all"), help=f"{', '.join(FIGURES)} or all")
     parser.add_argument(
         "--data", nargs="+", default=[], type=Path, metavar="DIR",
-        help="folders of data sets, or above them: MNIST, CIFAR-10, TIDigits or the Free Spoken Digit Dataset, "
-        "DvsGesture or N-MNIST. Without MNIST, scikit-learn's digits stand in; without event recordings, simulated "
-        "gestures; what else is missing is left out",
+        help=f"folders of data sets, or above them: {', '.join(known())}. Without MNIST, Fashion-MNIST or "
+        "scikit-learn's digits stand in; without event recordings, simulated gestures; what else is missing is left "
+        "out",
     )  # fmt: skip
     parser.add_argument(
-        "--budget", choices=BUDGETS, default="quick",
-        help="quick: small networks, minutes on two cores; cpu: the tasks' own networks on all the data, an hour or "
-        "two for fig6; full: the paper's setting, for a GPU",
+        "--budget", choices=(*BUDGETS, *OLD_NAMES), default="quick", metavar="BUDGET",
+        help="; ".join(f"{name}: {budget.about}" for name, budget in BUDGETS.items()),
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=int, metavar="N",
-        help="seeds a mean is taken over (default: 3; under --budget cpu 1 for MNIST and CIFAR-10)",
+        help="seeds a mean is taken over (default: 3; under --budget short 1 for the large image sets)",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of results (default: reproduced/BUDGET)")
@@ -63,14 +63,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run_reproduce(args: argparse.Namespace) -> int:
     """Make what was asked for, and say how it compares."""
-    budget = BUDGETS[args.budget]
+    budget = BUDGETS[OLD_NAMES.get(args.budget, args.budget)]
     if args.seeds is not None:
         if args.seeds < 1:
             raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
-        budget = replace(budget, seeds=args.seeds, task_seeds={})
+        budget = replace(budget, seeds=args.seeds, same_seeds=True)
     # a short budget leaves layers silent under some rules: the figures show it, a warning an epoch would drown them
     logging.getLogger("snntorch_brp.training.guard").setLevel(logging.ERROR)
-    out = args.out or Path("reproduced") / budget.name
+    out = args.out or Path("reproduced") / args.budget
     lab = Lab(out, budget=budget, data=args.data, device=resolve_device(args.device))
     for name in FIGURES if args.name == "all" else [args.name]:
         result = FIGURES[name](lab)

@@ -23,35 +23,52 @@ from snntorch_brp.cli.options import (
     share,
     whole,
 )
+from snntorch_brp.consolidation import CONSOLIDATIONS
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.paper.style import epochs
+from snntorch_brp.propagation import PROPAGATIONS
+from snntorch_brp.rules import TRAINED_WHOLE
 from snntorch_brp.runs.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
-from snntorch_brp.runs.rules import CONSOLIDATIONS, NAMED_RULES, PROPAGATIONS
 from snntorch_brp.runs.run import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.runtime import distributed
-from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.tasks.registry import TASKS, task_named
 from snntorch_brp.training.tensorboard import installed
 
 
-def add_parser(subparsers: Any) -> None:
-    """Declare both commands."""
-    train = subparsers.add_parser("train", help="train a network on a data set and write a run folder")
+def add_parser(subparsers: Any, own_task: str | None = None) -> None:
+    """Declare both commands.
+
+    Args:
+        subparsers: Of the whole command.
+        own_task: The user's own task that is named on the command line, as ``module:TASK``.
+
+    Raises:
+        ValueError: If there is no such task.
+    """
+    text = "train a network on a data set and write a run folder"
+    train = subparsers.add_parser(
+        "train",
+        help=text,
+        description=f"{text}; TASK is one of these, or module:TASK for "
+        "a record of your own (snntorch_brp.tasks.base.Task)",
+    )
     tasks = train.add_subparsers(title="data sets", metavar="TASK", required=True)
-    for name, task in TASKS.items():
+    for name, task in {**TASKS, **({} if own_task is None else {own_task: task_named(own_task)})}.items():
         parser = tasks.add_parser(name, help=task.title, description=task.title, formatter_class=DefaultsShown)
         parser.set_defaults(run=run_train, task=name, data=None)
         if task.needs_data:
             parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set's files")
         option = parser.add_argument
-        hint = f"network, such as Conv5x5x28-S2-FC1000-FC10 (default: {task.network})"
+        hint = f"network, such as Conv5x5x28-S2-FC1000-FC10, or module:function (default: {task.network})"
         option("--model", default=argparse.SUPPRESS, metavar="NET", help=hint)
         for key, own in task.options.items():
             shown = {"choices": own.choices} if own.choices else {"metavar": key.upper().replace("_", "-")}
             default = argparse.SUPPRESS if own.default is None else own.default
             option(f"--{key.replace('_', '-')}", default=default, help=own.help, **shown)
         text = f"what is sent to the hidden layers: {', '.join(PROPAGATIONS)}, or module:Class for one of your own; "
-        text += "drtp, dfa and sdfa are other names of brp, error and sign; or a whole rule, which says how a layer "
-        text += f"learns, too: {', '.join(NAMED_RULES)} (snntorch-brp rules describes them)"
+        text += "; ".join(f"{', '.join(r.aliases)} = {name}" for name, r in PROPAGATIONS.items() if r.aliases)
+        text += "; or a whole rule, which says how a layer learns, too: "
+        text += f"{', '.join(TRAINED_WHOLE)} (snntorch-brp rules describes them)"
         option("--propagation", default="brp", type=propagation, metavar="NAME", help=text)
         text = f"how a layer learns from it: {', '.join(CONSOLIDATIONS)}, or module:Class"
         option("--consolidation", default="pseudo-gradient", type=consolidation, metavar="NAME", help=text)
@@ -110,7 +127,7 @@ def add_parser(subparsers: Any) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Train, and say where everything is."""
     values = {key: value for key, value in vars(args).items() if key in RunConfig.__dataclass_fields__}
-    task, device = TASKS[args.task], resolve_device(args.device)
+    task, device = task_named(args.task), resolve_device(args.device)
     options = {key: getattr(args, key, None) for key in task.options}
     model = task.configured(steps=args.steps, device=device, options=options).network
     values["weights"] = args.weights or usual_weights(args.propagation)
@@ -123,8 +140,7 @@ def run_train(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt(f"{stopped}; go on with: {_command(args.argv, folder)}") from None
     if not distributed.speaks():
         return 0
-    note = "simulated: " if evaluation.split.startswith("simulated") else ""
-    print(note + TASKS[config.task].title)
+    print(("simulated: " if task.simulated(config.data) else "") + task.title)
     print(f"{config.model}, {config.propagation}, {epochs(config.epochs)}, {config.device}")
     print(
         f"test {evaluation}\nthe test set was read once, with the weights of the last epoch\n"
@@ -139,8 +155,8 @@ def _folder(args: argparse.Namespace, config: RunConfig) -> Path:
     if args.resume or distributed.launched():
         raise ValueError("name the run folder with --out DIR, so that it can be found again")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    rule = config.propagation.replace(":", "-")
-    return Path(f"runs/{config.task}-{rule}-{stamp}")
+    name = f"{config.task}-{config.propagation}-{stamp}".replace(":", "-")
+    return Path("runs") / name
 
 
 def _command(argv: list[str], folder: Path) -> str:

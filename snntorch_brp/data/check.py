@@ -1,29 +1,21 @@
-"""What is in a folder: which data set, how many samples of each class, what is missing or damaged."""
+"""What is in the folder of a data set: how many samples of each class, what is missing or damaged."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from snntorch_brp.data.cifar import CIFAR10_CLASSES, cifar10_files
 from snntorch_brp.data.event_files import LARGEST_SENSOR
-from snntorch_brp.data.events import (
-    GESTURES,
-    find_dvsgesture,
-    find_nmnist,
-    is_simulated,
-)
 from snntorch_brp.data.filterbank import FilterBank
 from snntorch_brp.data.folders import find_event_folder, find_wav_folder
-from snntorch_brp.data.framing import validate_events
+from snntorch_brp.data.framing import Sensor, validate_events
 from snntorch_brp.data.images import load_mnist
 from snntorch_brp.data.recordings import BadRecording, Recording, use
-from snntorch_brp.data.speech import find_fsdd, find_tidigits
 
-FSDD = "Free Spoken Digit Dataset"
 DIGITS = tuple("0123456789")
 Progress = Callable[[Sequence[Recording]], Sequence[Recording]]
 
@@ -58,112 +50,82 @@ class Report:
         return sum(count for (part, _), count in self.counts.items() if part == split)
 
 
-@dataclass(frozen=True)
-class _Corpus:
-    """A data set of recordings that is known by its layout."""
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """A data set of recordings, and how all of it is checked.
+
+    Attributes:
+        name: For the report.
+        find: Lists its recordings, and gives the names of the classes.
+        decoded: Raises a ValueError on what was decoded but cannot be used.
+        whole: Samples of each split in the owner's distribution.
+        note: What else the report says.
+        simulated: Whether the recordings in a folder are simulated: a whole data set is not expected then.
+        partly: Whether a folder with too few of its files is reported with its layout, and not as an unknown one.
+    """
 
     name: str
-    pattern: str  # of the files that give it away, under the folder
     find: Callable[[Path], tuple[Sequence[Recording], Sequence[str]]]
-    test: Callable[[Any], None]  # raises on what is decoded but cannot be used
-    whole: dict[str, int] = field(default_factory=dict)  # samples of each split in the owner's distribution
+    decoded: Callable[[Any], None]
+    whole: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+    simulated: Callable[[Path], bool] = lambda root: False
+    partly: bool = False
 
+    def check(self, root: Path, progress: Progress) -> Report:
+        """Read all recordings in a folder.
 
-def _events_on(*sensor: int) -> Callable[[Any], None]:
-    width, height = sensor
-    return lambda events: validate_events(events, (width, height))
-
-
-def _heard(sound: Any) -> None:
-    FilterBank()(*sound)
-
-
-CORPORA = (
-    _Corpus(
-        "DvsGesture", "ibmGestureT*/*/*.npy", lambda root: (find_dvsgesture(root), GESTURES), _events_on(128, 128),
-        {"train": 1077, "test": 264},
-    ),
-    _Corpus(
-        "N-MNIST", "T*/*/*.bin", lambda root: (find_nmnist(root), DIGITS), _events_on(34, 34),
-        {"train": 60000, "test": 10000},
-    ),
-    _Corpus(
-        "TIDigits (isolated digits)", "t*/*/*/*.[wW][aA][vV]", lambda root: (find_tidigits(root), DIGITS), _heard
-    ),
-    _Corpus(
-        FSDD, "recordings/*_*_*.[wW][aA][vV]", lambda root: (find_fsdd(root), DIGITS), _heard,
-        {"train": 2700, "test": 300},
-    ),
-    _Corpus("sounds in class folders", "*/*.[wW][aA][vV]", find_wav_folder, _heard),
-    # no sensor is known: the largest that is read
-    _Corpus(
-        "event recordings in class folders", "*/*.*", find_event_folder, _events_on(LARGEST_SENSOR, LARGEST_SENSOR)
-    ),
-)  # fmt: skip
-
-
-def check(root: Path, *, progress: Progress = lambda recordings: recordings) -> Report:
-    """Look through a folder and read everything in it.
-
-    Args:
-        root: The folder of a data set, or the one above it.
-        progress: Wraps the list of recordings, e.g. tqdm.
-
-    Returns:
-        What is there.
-
-    Raises:
-        FileNotFoundError: If there is nothing that this package knows.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder")
-    if _files(root, "*-idx?-ubyte*"):
-        return _check_mnist(root)
-    if _files(root, "data_batch_*") or _files(root, "test_batch*"):
-        return _check_cifar10(root)
-    for corpus in CORPORA:
-        if _files(root, corpus.pattern):
-            try:
-                return _check_recordings(corpus, root, progress)
-            except FileNotFoundError as error:
-                if corpus.name == "DvsGesture":
-                    return Report(corpus.name, GESTURES, missing=[str(error)])
-    found = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"
-    raise FileNotFoundError(
-        f"no data set that this package knows under {root} (found: {found}); it knows MNIST and Fashion-MNIST (IDX), "
-        f"CIFAR-10, {', '.join(corpus.name for corpus in CORPORA)}"
-    )
-
-
-def _files(root: Path, pattern: str) -> list[Path]:
-    """What matches in a folder, or else in the folders directly below it."""
-    return sorted(root.glob(pattern)) or sorted(root.glob(f"*/{pattern}"))
-
-
-def _check_recordings(corpus: _Corpus, root: Path, progress: Progress) -> Report:
-    recordings, classes = corpus.find(root)
-    report = Report(corpus.name, classes)
-    if corpus.name == "DvsGesture" and is_simulated(root):
-        report = Report("simulated gestures in DvsGesture's layout", classes)
-    for recording in progress(recordings):
+        Raises:
+            FileNotFoundError: If there are none, unless ``partly``.
+        """
         try:
-            use(recording, lambda recording: corpus.test(recording.load()))
-            report.counts[recording.split, recording.label] += 1
-        except BadRecording as error:
-            report.damaged.append(str(error))
-    if report.name == corpus.name:
-        for split, count in corpus.whole.items():
+            recordings, classes = self.find(root)
+        except FileNotFoundError as error:
+            if not self.partly:
+                raise
+            return Report(self.name, (), missing=[str(error)])
+        simulated = self.simulated(root)
+        report = Report(f"simulated recordings in the layout of {self.name}" if simulated else self.name, classes)
+        for recording in progress(recordings):
+            try:
+                use(recording, lambda recording: self.decoded(recording.load()))
+                report.counts[recording.split, recording.label] += 1
+            except BadRecording as error:
+                report.damaged.append(str(error))
+        for split, count in {} if simulated else self.whole.items():
             there = report.total(split)
             if there < count:
                 report.missing.append(f"{count - there} of the {count} {split} samples of the whole data set")
-        if corpus.name == FSDD:
-            report.notes.append(
-                "train and test are the owner's split; `train fsdd` draws its own unless --split corpus"
-            )
-    return report
+        report.notes += [self.note] if self.note else []
+        return report
 
 
-def _check_cifar10(root: Path) -> Report:
+def events_on(sensor: Sensor) -> Callable[[Any], None]:
+    """Checks that decoded events lie on a sensor of that width and height."""
+    return lambda events: validate_events(events, sensor)
+
+
+def audible(sound: Any) -> None:
+    """Raise a ValueError unless the filter bank of a sound can be computed."""
+    FilterBank()(*sound)
+
+
+CLASS_FOLDERS = (
+    ("*/*.[wW][aA][vV]", Corpus(name="sounds in class folders", find=find_wav_folder, decoded=audible)),
+    (
+        "*/*.*",  # no sensor is known: the largest that is read
+        Corpus(
+            name="event recordings in class folders",
+            find=find_event_folder,
+            decoded=events_on((LARGEST_SENSOR, LARGEST_SENSOR)),
+        ),
+    ),
+)
+"""The user's own recordings, with the pattern of their files: a folder for each class."""
+
+
+def check_cifar10(root: Path, progress: Progress) -> Report:
+    """Read all images of CIFAR-10."""
     report = Report("CIFAR-10", CIFAR10_CLASSES)
     for split in ("train", "test"):
         try:
@@ -177,12 +139,20 @@ def _check_cifar10(root: Path) -> Report:
     return report
 
 
-def _check_mnist(root: Path) -> Report:
-    report = Report("MNIST or a set in its format (IDX)", DIGITS)
-    folder = _files(root, "*-idx?-ubyte*")[0].parent
+def check_idx(root: Path, progress: Progress, *, name: str, title: str, classes: Sequence[str]) -> Report:
+    """Read all images of a data set in MNIST's format.
+
+    Args:
+        root: The folder of its files.
+        progress: Wraps the list of files.
+        name: Of the task, for messages.
+        title: For the report.
+        classes: Names of the classes.
+    """
+    report = Report(title, classes)
     for split in ("train", "test"):
         try:
-            labels = load_mnist(folder, train=split == "train").tensors[1]
+            labels = load_mnist(root, train=split == "train", name=name).tensors[1]
             report.counts.update((split, label) for label in labels.tolist())
         except FileNotFoundError as error:
             report.missing.append(str(error))

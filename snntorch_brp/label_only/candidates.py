@@ -1,41 +1,79 @@
-"""The rungs of the ladder: rules that need the label alone, and what stands beside them."""
+"""The rules of the label-only study: those that compete, and those that stand beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snntorch_brp.consolidation import Consolidation, Correlation, SimilarityMatching
-from snntorch_brp.propagation import BRP, Backprop, ErrorProjection, OutputOnly, Propagation, RewardPrediction
+from snntorch_brp.propagation import BRP, PROPAGATIONS, Propagation, RewardPrediction
 
 
-@dataclass(frozen=True)
-class Rung:
-    """A rule.
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A rule with its options.
 
     Attributes:
-        title: What it is, in a few words.
+        rule: Name of its line in the table of rules.
+        title: What figures call it.
         propagation: What is sent.
         consolidation: How a layer learns from it; the pseudo-gradient where None.
-        label_only: Whether it competes: a layer sees the label, its own window and its fixed B_l.
+
+    Raises:
+        ValueError: If ``propagation`` is not the rule that the table has under that name.
     """
 
+    rule: str
     title: str
     propagation: Propagation
     consolidation: Consolidation | None = None
-    label_only: bool = True
+
+    def __post_init__(self) -> None:
+        expected = type(PROPAGATIONS[self.rule].make()) if self.rule in PROPAGATIONS else None
+        if type(self.propagation) is not expected:
+            raise ValueError(f"{self.title}: {self.propagation} is not the rule {self.rule!r} of the table")
+
+    @property
+    def label_only(self) -> bool:
+        """Whether it competes: a layer sees the label, what it did itself and its fixed B_l."""
+        return PROPAGATIONS[self.rule].label_only
 
 
-RUNGS = {
-    "brp": Rung("BRP, as printed", BRP()),
-    "brp-centered": Rung("BRP, centered labels", BRP(centered=True)),
-    "code": Rung("correlation with δ_l", BRP(), Correlation()),
-    "code-rectified": Rung("correlation with a rectified random code", BRP(), Correlation(rectify=True)),
-    "similarity": Rung("similarity matching", BRP(centered=True), SimilarityMatching()),
-    "reward-prediction": Rung("RewardPrediction, κ = 5", RewardPrediction()),
-    "reward-prediction-mild": Rung("RewardPrediction, κ = 1.5", RewardPrediction(kappa=1.5)),
-    "reward-prediction-cosine": Rung("RewardPrediction, cosine, κ = 10", RewardPrediction(kappa=10, cosine=True)),
-    "error": Rung("ErrorProjection", ErrorProjection(), label_only=False),
-    "backprop": Rung("pseudo-BP", Backprop(), label_only=False),
-    "output-only": Rung("OutputOnly", OutputOnly(), label_only=False),
+BASELINES = ("brp", "backprop", "output-only")
+"""What the best candidate is tested beside."""
+
+BESIDE = ("error",)
+"""Rules that are tried besides, and do not compete."""
+
+
+def _usual(name: str) -> Candidate:
+    return Candidate(rule=name, title=PROPAGATIONS[name].title, propagation=PROPAGATIONS[name].make())
+
+
+CANDIDATES: Mapping[str, Candidate] = {
+    **{name: _usual(name) for name, rule in PROPAGATIONS.items() if rule.label_only},
+    "brp-centered": Candidate(rule="brp", title="BRP, centered labels", propagation=BRP(centered=True)),
+    "code": Candidate(rule="brp", title="BRP, correlation with δ_l", propagation=BRP(), consolidation=Correlation()),
+    "code-rectified": Candidate(
+        rule="brp",
+        title="BRP, correlation with a rectified random code",
+        propagation=BRP(),
+        consolidation=Correlation(rectify=True),
+    ),
+    "similarity": Candidate(
+        rule="brp",
+        title="BRP, similarity matching",
+        propagation=BRP(centered=True),
+        consolidation=SimilarityMatching(),
+    ),
+    "reward-prediction-mild": Candidate(
+        rule="reward-prediction", title="RewardPrediction, κ = 1.5", propagation=RewardPrediction(kappa=1.5)
+    ),
+    "reward-prediction-cosine": Candidate(
+        rule="reward-prediction",
+        title="RewardPrediction, cosine, κ = 10",
+        propagation=RewardPrediction(kappa=10, cosine=True),
+    ),
+    **{name: _usual(name) for name in (*BESIDE, *BASELINES) if not PROPAGATIONS[name].label_only},
 }
-BESIDE = ("brp", "backprop", "output-only")  # what the best rung is tested beside
+"""By the names under which finished trainings are stored: every label-only rule of the table, variants, baselines."""

@@ -1,9 +1,8 @@
-"""A frozen convolution that looks at every sample once: filters of whitened patches, no label, nothing learned."""
+"""Random-patch features: the spikes of a frozen convolution whose filters are whitened patches of training samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,39 +12,21 @@ from snntorch_brp.initialization import calibrate, patch_filters
 from snntorch_brp.neurons import RefractoryLeaky
 from snntorch_brp.propagation import OutputOnly
 from snntorch_brp.surrogate import boxcar
+from snntorch_brp.tasks.protocol import FrozenConv
 from snntorch_brp.training import rate_mse
 
-SEEN = 200  # samples that thresholds are set on
-PATCHED = 2000  # samples that patches are drawn from
+CALIBRATION_SAMPLES = 200  # that thresholds are set on
+PATCH_SAMPLES = 2000  # that patches are drawn from
 BATCH = 50
 
 
-def leaky(*, reach: float = 0.5) -> RefractoryLeaky:
-    """The neuron of the ladder: the paper's, with a longer memory for few steps.
+def neuron(*, half_width: float = 0.5) -> RefractoryLeaky:
+    """The neuron of the study: the paper's, with a slower decay because there are few steps.
 
     Args:
-        reach: How far from the threshold its membrane still passes a gradient.
+        half_width: Of the boxcar pseudo-gradient around the threshold.
     """
-    return RefractoryLeaky(beta=0.5, threshold=0.5, init_hidden=True, spike_grad=boxcar(reach))
-
-
-@dataclass(frozen=True)
-class Eye:
-    """What the frozen convolution is made of.
-
-    Attributes:
-        channels: Number of filters.
-        kernel: Their size.
-        pool: Size and stride of the average pooling of its spikes.
-    """
-
-    channels: int
-    kernel: int
-    pool: int
-
-    def __str__(self) -> str:
-        """In the paper's notation."""
-        return f"Conv{self.kernel}x{self.kernel}x{self.channels}-S{self.pool}"
+    return RefractoryLeaky(beta=0.5, threshold=0.5, init_hidden=True, spike_grad=boxcar(half_width))
 
 
 class Counts:
@@ -63,37 +44,36 @@ class Counts:
         return counts.transpose(0, 1).float() / self.pooled
 
 
-class Look:
-    """An eye opened on a data set.
+class Features:
+    """The spike counts that a frozen convolution makes of samples.
 
     Args:
-        eye: What it is made of.
+        sizes: Of the convolution.
         encoder: Samples ``[B, *]`` to the network's input, ``[T, B, C, H, W]``.
         samples: Training samples, from which filters and thresholds are taken, ``[N, *]``.
-        seed: Of the patches.
     """
 
-    def __init__(self, eye: Eye, encoder: Callable[[Tensor], Tensor], samples: Tensor, *, seed: int = 0) -> None:
+    def __init__(self, sizes: FrozenConv, encoder: Callable[[Tensor], Tensor], samples: Tensor) -> None:
         self.encoder = encoder
-        self.encode_counts = Counts(eye.pool**2)
-        images = torch.cat([encoder(some).mean(0) for some in samples[:PATCHED].split(BATCH)])
-        conv = nn.Conv2d(images.shape[1], eye.channels, eye.kernel, padding=eye.kernel // 2)
-        patch_filters(conv, images, generator=torch.Generator().manual_seed(seed))
-        height, width = (size // eye.pool for size in images.shape[2:])
-        self.features = eye.channels * height * width
-        neurons = leaky()
-        calibrate(nn.Sequential(conv, neurons), encoder(samples[:SEEN]))
-        behind = nn.Linear(self.features, 2)  # the engine asks for an output; it never runs
-        net = nn.Sequential(conv, neurons, nn.AvgPool2d(eye.pool), nn.Flatten(), behind, leaky())
+        self.encode_counts = Counts(sizes.pool**2)
+        images = torch.cat([encoder(some).mean(0) for some in samples[:PATCH_SAMPLES].split(BATCH)])
+        conv = nn.Conv2d(images.shape[1], sizes.channels, sizes.kernel, padding=sizes.kernel // 2)
+        patch_filters(conv, images, generator=torch.Generator().manual_seed(0))
+        height, width = (size // sizes.pool for size in images.shape[2:])
+        self.size = sizes.channels * height * width
+        lif = neuron()
+        calibrate(nn.Sequential(conv, lif), encoder(samples[:CALIBRATION_SAMPLES]))
+        behind = nn.Linear(self.size, 2)  # the engine asks for an output; it never runs
+        net = nn.Sequential(conv, lif, nn.AvgPool2d(sizes.pool), nn.Flatten(), behind, neuron())
         self._engine = FusedEngine(net, OutputOnly(), num_classes=2, loss_fn=rate_mse)
 
-    def at(self, samples: Tensor) -> Tensor:
-        """What it sees: spike counts ``[N, T, D]`` uint8."""
+    def counts(self, samples: Tensor) -> Tensor:
+        """Spike counts of samples, ``[N, T, D]`` uint8."""
         first = self._counts(samples[:BATCH])
-        seen = first.new_empty(len(samples), *first.shape[1:])  # filled piece by piece: it is the most of the memory
-        for place, some in zip(seen.split(BATCH), samples.split(BATCH), strict=True):
+        counts = first.new_empty(len(samples), *first.shape[1:])  # filled piece by piece: it is the most of the memory
+        for place, some in zip(counts.split(BATCH), samples.split(BATCH), strict=True):
             place.copy_(self._counts(some))
-        return seen
+        return counts
 
     def _counts(self, samples: Tensor) -> Tensor:
         x = self.encoder(samples)

@@ -1,33 +1,31 @@
-"""The ladder's data: a training, a validation and a test part of every task, and how samples become input."""
+"""The study's data: a training, a validation and a test part of every task, and how samples become input."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from snntorch_brp.data.filterbank import FilterBank
-from snntorch_brp.data.speech import find_fsdd, load_energies
 from snntorch_brp.encoding import DirectEncoder
-from snntorch_brp.paper.budgets import Setting
+from snntorch_brp.paper.datasets import DatasetInUse
 from snntorch_brp.paper.lab import Lab
-from snntorch_brp.tasks.speech import BANDS
+from snntorch_brp.tasks.base import Task
+from snntorch_brp.tasks.protocol import Protocol
 
 VALIDATION = 1 / 6  # of the training data
-NOT_OURS = 0  # seed of the order in which samples are parted
+SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A task's data, parted.
+    """A task's data, split.
 
     Attributes:
         name: For the store of finished trainings.
-        split: How it was parted.
+        split: How it was split.
         coding: How samples become input.
         encoder: Samples ``[B, *]`` to the network's input, ``[T, B, C, H, W]``.
         num_classes: Number of classes K.
@@ -51,57 +49,66 @@ class Fold:
         return f"{len(self.learn)} training, {len(self.validation)} validation, {len(self.test)} test"
 
 
-def folds(lab: Lab, setting: Setting, *, steps: int) -> list[Fold]:
-    """The data of a task; for the Free Spoken Digit Dataset a fold for each speaker who is held out.
+def folds(lab: Lab, dataset: DatasetInUse, protocol: Protocol) -> list[Fold]:
+    """The data of a task: one fold, or one for each speaker who is held out, as the protocol says.
 
     Args:
         lab: Whose budget limits the samples.
-        setting: The task.
-        steps: Time steps T.
+        dataset: The data set.
+        protocol: Settings of the study on it.
+
+    Raises:
+        ValueError: If the data does not go with the protocol.
     """
-    limit, test_limit = lab.budget.train, lab.budget.test
-    if setting.task == "fsdd":
-        assert setting.data is not None
-        return _speakers(setting.data, DirectEncoder(steps), limit, test_limit)
-    task = setting.configured(steps=steps, device=lab.device)
-    sets = task.load(setting.data)
-    encoder, coding = (sets.encoder or task.encoder(steps, task.alpha)), "events"
-    if task.rate_coded:
-        encoder, coding = DirectEncoder(steps), "direct"
+    task = dataset.configured(steps=protocol.steps, device=lab.device)
+    limits = (lab.budget.train, lab.budget.test)
+    if protocol.speakers is not None:
+        if dataset.data is None:
+            raise ValueError(f"{dataset.task} has no folder to read speakers from")
+        samples, labels, speakers = protocol.speakers(dataset.data)
+        return _by_speaker(dataset, task, samples, labels, speakers, DirectEncoder(protocol.steps), limits)
+    sets = task.load(dataset.data)
+    encoder, coding = (sets.encoder or task.encoder(protocol.steps, task.alpha)), "events"
     train, test = _tensors(sets.train), _tensors(sets.test)
-    if setting.slot.options.get("layout"):
-        train, test = ((x.unsqueeze(1), y) for x, y in (train, test))
-    order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(NOT_OURS))[:limit]
+    if task.rate_coded:
+        encoder, coding = DirectEncoder(protocol.steps), "direct"
+        train, test = ((x.reshape(len(x), *task.input_shape), y) for x, y in (train, test))
+    order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(SPLIT_SEED))[: limits[0]]
     held = round(len(order) * VALIDATION)
     learn, validation = (TensorDataset(*(part[rows] for part in train)) for rows in (order[held:], order[:held]))
     split = f"{sets.split}; validation a random sixth of the training data"
-    last = TensorDataset(*(part[:test_limit] for part in test))
-    return [Fold(setting.task, split, coding, encoder, task.num_classes, learn, validation, last)]
+    last = TensorDataset(*(part[: limits[1]] for part in test))
+    return [Fold(dataset.task, split, coding, encoder, task.num_classes, learn, validation, last)]
 
 
 def _tensors(dataset: Dataset) -> Sequence[Tensor]:
-    assert isinstance(dataset, TensorDataset)  # as every task with frames or images in memory has
+    if not isinstance(dataset, TensorDataset) or len(dataset.tensors) != 2:
+        raise ValueError(
+            f"the label-only study computes features of whole tensors: load a TensorDataset of samples and labels, "
+            f"got {type(dataset).__name__}; or set label_only=None in the task's record"
+        )
     return dataset.tensors
 
 
-def _speakers(root: Path, encoder: DirectEncoder, limit: int | None, test_limit: int | None) -> list[Fold]:
-    """Each speaker in turn is tested on, and the next one validates: all three parts are strangers to each other."""
-    recordings, energies, _ = load_energies(find_fsdd(root), FilterBank(BANDS, BANDS))
-    labels = torch.tensor([recording.label for recording in recordings])
-    speakers = sorted({recording.speaker for recording in recordings})
-    if len(speakers) < 3:
-        raise ValueError(f"training, validation and test each need speakers of their own; {root} has {speakers}")
-    by_speaker = [torch.tensor([r.speaker == speaker for r in recordings]).nonzero()[:, 0] for speaker in speakers]
-    draw = torch.Generator().manual_seed(NOT_OURS)
+def _by_speaker(
+    dataset: DatasetInUse, task: Task, samples: Tensor, labels: Tensor, speakers: Sequence[str],
+    encoder: DirectEncoder, limits: tuple[int | None, int | None],
+) -> list[Fold]:  # fmt: skip
+    """Each speaker in turn is tested on, and the next one validates: no two parts share a speaker."""
+    names = sorted(set(speakers))
+    if len(names) < 3:
+        raise ValueError(f"training, validation and test each need other speakers; {dataset.data} has {names}")
+    rows_of = [torch.tensor([speaker == name for speaker in speakers]).nonzero()[:, 0] for name in names]
+    draw = torch.Generator().manual_seed(SPLIT_SEED)
     found = []
-    for place, speaker in enumerate(speakers):
-        following = (place + 1) % len(speakers)
-        rest = torch.cat([rows for i, rows in enumerate(by_speaker) if i not in (place, following)])
-        rest, validation, test = (
+    for place, name in enumerate(names):
+        following = (place + 1) % len(names)
+        rest = torch.cat([rows for i, rows in enumerate(rows_of) if i not in (place, following)])
+        learn, validation, test = (
             rows[torch.randperm(len(rows), generator=draw)[:most]]
-            for rows, most in ((rest, limit), (by_speaker[following], test_limit), (by_speaker[place], test_limit))
+            for rows, most in ((rest, limits[0]), (rows_of[following], limits[1]), (rows_of[place], limits[1]))
         )
-        parts = (TensorDataset(energies[rows].unsqueeze(1), labels[rows]) for rows in (rest, validation, test))
-        split = f"held-out speaker ({speaker}), validation by {speakers[following]}"
-        found.append(Fold(f"fsdd-{speaker}", split, "direct", encoder, 10, *parts))
+        parts = (TensorDataset(samples[rows], labels[rows]) for rows in (learn, validation, test))
+        split = f"held-out speaker ({name}), validation by {names[following]}"
+        found.append(Fold(f"{dataset.task}-{name}", split, "direct", encoder, task.num_classes, *parts))
     return found

@@ -1,4 +1,4 @@
-"""One task of the ladder: the head that every rule trains on what the frozen eye sees, and its trainings, stored."""
+"""The layers that every rule trains on the frozen features of one fold, and their trainings, stored."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -17,43 +18,28 @@ from torch.utils.data import TensorDataset
 
 from snntorch_brp.data.loader import batches
 from snntorch_brp.initialization import calibrate
-from snntorch_brp.label_only.candidates import Rung
-from snntorch_brp.label_only.features import SEEN, Eye, Look, leaky
+from snntorch_brp.label_only.candidates import Candidate
+from snntorch_brp.label_only.features import CALIBRATION_SAMPLES, Features, neuron
 from snntorch_brp.label_only.folds import Fold
 from snntorch_brp.paper.lab import Lab, machine
+from snntorch_brp.paper.stored import number, stored_object, unusable
 from snntorch_brp.runs.run import TEST_BATCH
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.standardize import Standardize
+from snntorch_brp.tasks.protocol import Protocol
 from snntorch_brp.training import BRPTrainer
 
 logger = logging.getLogger(__name__)
 
-WEIGHT_DECAY = 0.3  # AdamW's; 10,000 images of CIFAR-10 are learned by heart without
-OUTPUT_REACH = 2.0  # a class whose neuron fell far below its threshold would never be heard of again with the usual 0.5
-TRIED = 5_000  # training samples of a trial
+WEIGHT_DECAY = 0.3  # AdamW's; without it 10,000 images of CIFAR-10 are overfitted
+OUTPUT_HALF_WIDTH = (
+    2.0  # with the usual 0.5 an output neuron far below its threshold gets no gradient and never fires again
+)
+TRIAL_SAMPLES = 5_000  # training samples of a trial
 TRIAL_EPOCHS = 5
 VERSION = 2  # of what the stored trainings depend on beside their settings
 
 Stage = Literal["trial", "curve", "test"]
-
-
-@dataclass(frozen=True)
-class Climb:
-    """How a task is climbed.
-
-    Attributes:
-        eye: The frozen convolution.
-        epochs: Of the trainings that are tested.
-        steps: Time steps T.
-        hidden: Hidden neurons of the head.
-        batch_size: Samples in a batch.
-    """
-
-    eye: Eye
-    epochs: int
-    steps: int = 6
-    hidden: int = 1000
-    batch_size: int = 50
 
 
 class Outcome(NamedTuple):
@@ -69,19 +55,37 @@ class Outcome(NamedTuple):
     curve: list[list[float]] | None = None
 
 
-class Way:
-    """One fold of a task, and the trainings on it; what the eye sees is looked at when it is first needed.
+def read_outcome(path: Path) -> Outcome:
+    """A stored training.
+
+    Raises:
+        ValueError: If the file is damaged or holds something else; the message says what, and what to do.
+    """
+    outcome = stored_object(path).get("outcome")
+    if not isinstance(outcome, dict) or set(outcome) != set(Outcome._fields):
+        raise unusable(path, f"its 'outcome' must have {', '.join(Outcome._fields)}")
+    if not (number(outcome["accuracy"]) and number(outcome["seconds"]) and isinstance(outcome["machine"], str)):
+        raise unusable(path, "'accuracy' and 'seconds' must be numbers, and 'machine' text")
+    curve = outcome["curve"]
+    rows = [] if curve is None else curve
+    if not isinstance(rows, list) or not all(isinstance(r, list) and len(r) == 2 and all(map(number, r)) for r in rows):
+        raise unusable(path, "'curve' must be a pair of numbers for each epoch")
+    return Outcome(**outcome)
+
+
+class FoldTrainings:
+    """One fold of a task, and the trainings on it; its features are computed when they are first needed.
 
     Args:
         lab: Where trainings are stored.
-        climb: How the task is climbed.
+        protocol: Settings of the study on this task.
         fold: Its data.
     """
 
-    def __init__(self, lab: Lab, climb: Climb, fold: Fold) -> None:
-        self.lab, self.climb, self.fold = lab, climb, fold
+    def __init__(self, lab: Lab, protocol: Protocol, fold: Fold) -> None:
+        self.lab, self.protocol, self.fold = lab, protocol, fold
 
-    def train(self, name: str, rung: Rung, lr: float, *, seed: int, stage: Stage) -> Outcome:
+    def train(self, name: str, candidate: Candidate, lr: float, *, seed: int, stage: Stage) -> Outcome:
         """A training, from the store if it was done before.
 
         A "trial" is short and judged on the validation part; a "curve" is as long as what is tested, but leaves the
@@ -89,26 +93,17 @@ class Way:
         on the test part, once.
 
         Args:
-            name: The rung's, for the store.
-            rung: The rule.
+            name: The candidate's, for the store.
+            candidate: The rule.
             lr: Learning rate at the start.
             seed: Of the head, the feedback and the order of samples.
             stage: What it is for.
         """
-        settings = self._settings(stage) | {
-            "rung": name,
-            "lr": lr,
-            "seed": seed,
-            "stage": stage,
-            "fold": self.fold.name,
-            "sizes": self.fold.sizes,
-            "version": VERSION,
-        }
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        path = self.lab.out / "runs" / f"ladder-{self.fold.name}-{stage}-{name}-{lr:g}-s{seed}-{digest}.json"
+        settings = self.settings(name, lr, seed=seed, stage=stage)
+        path = self.path(name, lr, seed=seed, stage=stage)
         if path.is_file():
-            return Outcome(**json.loads(path.read_text())["outcome"])
-        outcome = self._train(rung, lr, seed, stage)
+            return read_outcome(path)
+        outcome = self._train(candidate, lr, seed, stage)
         words = {"settings": settings, "outcome": outcome._asdict()}
         write_whole(path, (json.dumps(words, indent=1) + "\n").encode())
         logger.info(
@@ -117,22 +112,38 @@ class Way:
         )  # fmt: skip
         return outcome
 
-    def _settings(self, stage: Stage) -> dict[str, Any]:
-        """What of the climb a training depends on."""
-        climb = asdict(self.climb)
-        if stage == "trial":
-            climb |= {"epochs": TRIAL_EPOCHS, "tried": TRIED}
-        return climb
+    def path(self, name: str, lr: float, *, seed: int, stage: Stage) -> Path:
+        """The file of a training, whose name has a hash of all settings; arguments as of :meth:`train`."""
+        settings = json.dumps(self.settings(name, lr, seed=seed, stage=stage), sort_keys=True)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+        return self.lab.out / "runs" / f"ladder-{self.fold.name}-{stage}-{name}-{lr:g}-s{seed}-{digest}.json"
 
-    def _train(self, rung: Rung, lr: float, seed: int, stage: Stage) -> Outcome:
+    def settings(self, name: str, lr: float, *, seed: int, stage: Stage) -> dict[str, Any]:
+        """What a training depends on, under the names that the first results were stored with."""
+        protocol = self.protocol
+        names = ("epochs", "steps", "hidden", "batch_size")
+        settings = {"eye": asdict(protocol.conv), **{name: getattr(protocol, name) for name in names}}
+        if stage == "trial":
+            settings |= {"epochs": TRIAL_EPOCHS, "tried": TRIAL_SAMPLES}
+        return settings | {
+            "rung": name,
+            "lr": lr,
+            "seed": seed,
+            "stage": stage,
+            "fold": self.fold.name,
+            "sizes": self.fold.sizes,
+            "version": VERSION,
+        }
+
+    def _train(self, candidate: Candidate, lr: float, seed: int, stage: Stage) -> Outcome:
         train, judged = self._parts(stage)
-        epochs = TRIAL_EPOCHS if stage == "trial" else self.climb.epochs
+        epochs = TRIAL_EPOCHS if stage == "trial" else self.protocol.epochs
         judging = batches(judged, TEST_BATCH)
         start = time.perf_counter()
         torch.manual_seed(seed)
-        trainer = self._trainer(rung, lr, train, epochs)
+        trainer = self._trainer(candidate, lr, train, epochs)
         results = trainer.fit(
-            batches(train, self.climb.batch_size, shuffle=True),
+            batches(train, self.protocol.batch_size, shuffle=True),
             epochs=epochs,
             validation=judging if stage == "curve" else None,
             progress=False,
@@ -146,54 +157,55 @@ class Way:
         if stage == "test":
             return self.training, self.test
         known, whole = len(self.fold.learn), len(self.training)
-        most = min(TRIED, known) if stage == "trial" else known
+        most = min(TRIAL_SAMPLES, known) if stage == "trial" else known
         return _rows(self.training, slice(most)), _rows(self.training, slice(known, whole))
 
     @cached_property
-    def look(self) -> Look:
-        """The eye, its filters and thresholds taken from the training part."""
-        return Look(self.climb.eye, self.fold.encoder, self.fold.learn.tensors[0])
+    def features(self) -> Features:
+        """The frozen convolution, its filters and thresholds taken from the training part."""
+        return Features(self.protocol.conv, self.fold.encoder, self.fold.learn.tensors[0])
 
     @cached_property
     def training(self) -> TensorDataset:
         """Spike counts of the training part, and of the validation part behind it."""
         parts = (self.fold.learn, self.fold.validation)
-        return self._seen(*map(torch.cat, zip(*(part.tensors for part in parts), strict=True)))
+        samples, labels = (torch.cat([part.tensors[place] for part in parts]) for place in (0, 1))
+        return self._counted(samples, labels)
 
     @cached_property
     def test(self) -> TensorDataset:
         """Spike counts of the test part."""
-        return self._seen(*self.fold.test.tensors)
+        return self._counted(*self.fold.test.tensors)
 
-    def _seen(self, samples: Tensor, labels: Tensor) -> TensorDataset:
+    def _counted(self, samples: Tensor, labels: Tensor) -> TensorDataset:
         start = time.perf_counter()
-        seen = TensorDataset(self.look.at(samples), labels)
-        spent, features = time.perf_counter() - start, self.look.features
-        logger.info("%s: %d features a step of %d samples (%.0f s)", self.fold.name, features, len(labels), spent)
-        return seen
+        counted = TensorDataset(self.features.counts(samples), labels)
+        seconds, size = time.perf_counter() - start, self.features.size
+        logger.info("%s: %d features a step of %d samples (%.0f s)", self.fold.name, size, len(labels), seconds)
+        return counted
 
-    def _trainer(self, rung: Rung, lr: float, train: TensorDataset, epochs: int) -> BRPTrainer:
-        """A fresh head, its thresholds set on some samples, and its trainer."""
-        hidden, classes = self.climb.hidden, self.fold.num_classes
+    def _trainer(self, candidate: Candidate, lr: float, train: TensorDataset, epochs: int) -> BRPTrainer:
+        """Freshly drawn layers, their thresholds set on some samples, and their trainer."""
+        hidden, classes = self.protocol.hidden, self.fold.num_classes
         head = nn.Sequential(
-            Standardize(self.look.features),
-            nn.Linear(self.look.features, hidden),
-            leaky(),
+            Standardize(self.features.size),
+            nn.Linear(self.features.size, hidden),
+            neuron(),
             Standardize(hidden),
             nn.Linear(hidden, classes),
-            leaky(reach=OUTPUT_REACH),
+            neuron(half_width=OUTPUT_HALF_WIDTH),
         )
-        calibrate(head, self.look.encode_counts(train.tensors[0][:SEEN]))
+        calibrate(head, self.features.encode_counts(train.tensors[0][:CALIBRATION_SAMPLES]))
         head.to(self.lab.device)
         optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
         return BRPTrainer(
             head,
             num_classes=classes,
-            propagation=rung.propagation,
-            consolidation=rung.consolidation,
+            propagation=candidate.propagation,
+            consolidation=candidate.consolidation,
             optimizer=optimizer,
-            scheduler=CosineAnnealingLR(optimizer, epochs * -(-len(train) // self.climb.batch_size)),
-            encoder=self.look.encode_counts,
+            scheduler=CosineAnnealingLR(optimizer, epochs * -(-len(train) // self.protocol.batch_size)),
+            encoder=self.features.encode_counts,
             precision="bfloat16",
         )
 

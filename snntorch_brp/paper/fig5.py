@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from matplotlib.ticker import MaxNLocator
 
 from snntorch_brp.analysis import AlignmentMonitor
 from snntorch_brp.data.loader import batches
-from snntorch_brp.paper.budgets import MNIST
-from snntorch_brp.paper.lab import Lab, Probe, Run
+from snntorch_brp.paper.datasets import MNIST
+from snntorch_brp.paper.lab import Lab, Probe
 from snntorch_brp.paper.report import Result
-from snntorch_brp.paper.style import COLORS, RULES, Row, band, mean_and_spread, panels, quote, spent, told
-from snntorch_brp.tasks.base import Sets
+from snntorch_brp.paper.stored import Run
+from snntorch_brp.paper.style import Row, effort, format_mean, mean_and_spread, mean_band, panels, provenance
+from snntorch_brp.propagation import PROPAGATIONS as RULES
+from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.training import EpochResult, Trainer
 
 COMPARED = ("brp", "error", "sign", "reward-prediction")
@@ -24,8 +27,9 @@ class AngleProbe(Probe):
     """The angle of the rule in use, on the first training samples, before training and after every epoch."""
 
     name = "angle"
+    keys: ClassVar = {"epoch": int, "angles": dict}
 
-    def start(self, trainer: Trainer, sets: Sets) -> None:
+    def start(self, trainer: Trainer, sets: TrainTest) -> None:
         """Measure the untrained network."""
         x, labels = next(iter(batches(sets.train, SAMPLES)))
         self.monitor = AlignmentMonitor(x, labels)
@@ -43,8 +47,8 @@ class AngleProbe(Probe):
 
 def reproduce(lab: Lab) -> Result:
     """Train under every rule with the probe."""
-    (setting,) = lab.settings(MNIST)
-    runs = {r: [lab.train(setting, r, seed, probe=AngleProbe) for seed in lab.seeds(setting)] for r in COMPARED}
+    (dataset,) = lab.datasets(MNIST)
+    runs = {r: [lab.train(dataset, r, seed, probe=AngleProbe) for seed in lab.seeds(dataset)] for r in COMPARED}
     hidden = list(runs["brp"][0].found[0]["angles"])[:-1]
     figure, axes = panels(len(hidden))
     rows: list[Row] = []
@@ -54,19 +58,25 @@ def reproduce(lab: Lab) -> Result:
             rows += measured
             shown = [row for row in measured if row["seeds seen"]]
             stats = [(row["angle"], row["sd"]) for row in shown]
-            band(ax, [row["epoch"] for row in shown], stats, color=COLORS[rule], label=RULES[rule])
+            mean_band(
+                ax,
+                [row["epoch"] for row in shown],
+                stats,
+                color=RULES[rule].color,
+                label=RULES[rule].title,
+            )
         ax.axhline(90, color="gray", linestyle="--", linewidth=0.8)
         ax.set(title=f"layer {layer}", xlabel="epoch", ylabel="angle to the true gradient, degrees")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.suptitle(spent(runs["brp"]))
+    figure.suptitle(effort(runs["brp"]))
     verdict = [_verdict(layer, rows) for layer in hidden]
     notes = [
         f"Each rule trains a network of its own; on the same {SAMPLES} training samples its change of a layer's "
         "weights and biases is compared with that of pseudo-BP at the same weights. 0 degrees is the same direction, "
         "90 (dashed) what random directions have; below it a small step lowers the loss. An angle is missing where the "
         "true gradient is zero, as while no output neuron comes near its threshold.",
-        "Of the published figure only the statement is quoted, that BRP's direction comes close to the error's.",
+        "Of the published figure nothing is shown but the statement that BRP's direction comes close to the error's.",
     ]
     return Result("fig5", "angle between each rule's change and the true gradient", figure, rows, verdict, notes)
 
@@ -77,14 +87,14 @@ def _rows(rule: str, layer: str, runs: Sequence[Run]) -> list[Row]:
         angles = [angle for run in runs if (angle := run.found[place]["angles"][layer]) is not None]
         mean, spread = mean_and_spread(angles) if angles else (math.nan, math.nan)
         values = {"layer": layer, "epoch": row["epoch"], "angle": mean, "sd": spread, "seeds seen": len(angles)}
-        rows.append({**told(runs), "rule": RULES[rule], **values})
+        rows.append({**provenance(runs), "rule": RULES[rule].title, **values})
     return rows
 
 
 def _verdict(layer: str, rows: Sequence[Row]) -> str:
     last = {row["rule"]: row for row in rows if row["layer"] == layer}
-    parts = ", ".join(f"{rule} {quote(row['angle'], row['sd'], 1, '°')}" for rule, row in last.items())
-    brp, error = last[RULES["brp"]]["angle"], last[RULES["error"]]["angle"]
+    parts = ", ".join(f"{rule} {format_mean(row['angle'], row['sd'], 1, '°')}" for rule, row in last.items())
+    brp, error = last[RULES["brp"].title]["angle"], last[RULES["error"].title]["angle"]
     return (
         f"{layer}, after the last epoch: {parts}. BRP's angle differs from TP_err's by {abs(brp - error):.1f}° "
         "(published: their directions are close)."

@@ -7,45 +7,47 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from snntorch_brp.paper.budgets import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, TIDIGITS_2D, Setting
-from snntorch_brp.paper.lab import Lab, Run
+from snntorch_brp.paper.datasets import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, TIDIGITS_2D, DatasetInUse
+from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.published import FIG6
 from snntorch_brp.paper.report import Result
+from snntorch_brp.paper.stored import Run
 from snntorch_brp.paper.style import (
-    COLORS,
-    RULES,
     Row,
-    band,
-    head_panel,
+    effort,
+    format_mean,
+    label_panel,
     mean_and_spread,
+    mean_band,
     panels,
+    provenance,
     published,
-    quote,
-    spent,
-    told,
 )
+from snntorch_brp.propagation import PROPAGATIONS as RULES
 
-SLOTS = (MNIST, CIFAR10, TIDIGITS_1D, TIDIGITS_2D, DVSGESTURE)
+DATASETS = (MNIST, CIFAR10, TIDIGITS_1D, TIDIGITS_2D, DVSGESTURE)
 Stats = Mapping[str, Sequence[tuple[float, float]]]  # mean and spread by rule and epoch
 
 
 def reproduce(lab: Lab) -> Result:
     """Train under every rule and seed on every task that there is data for."""
-    settings = lab.settings(*SLOTS)
-    figure, axes = panels(len(settings))
+    datasets = lab.datasets(*DATASETS)
+    figure, axes = panels(len(datasets))
     rows: list[Row] = []
     verdict = []
-    for ax, setting in zip(axes, settings, strict=True):
-        runs = {rule: [lab.train(setting, rule, seed) for seed in lab.seeds(setting)] for rule in RULES}
-        printed = FIG6.get(setting.slot.name.removesuffix(", 1-D"), {})
+    for ax, dataset in zip(axes, datasets, strict=True):
+        runs = {rule: [lab.train(dataset, rule, seed) for seed in lab.seeds(dataset)] for rule in RULES}
+        printed = FIG6.get(dataset.paper.name.removesuffix(", 1-D"), {})
         stats = {
             rule: [mean_and_spread(seeds) for seeds in zip(*(run.accuracies for run in runs[rule]), strict=True)]
             for rule in RULES
         }
         rows += [_row(rule, epoch, runs[rule]) for rule in RULES for epoch in range(len(stats[rule]))]
-        rows += [published(setting.slot.name, rule=RULES[rule], accuracy=value) for rule, value in printed.items()]
-        verdict.append(_verdict(setting, runs, printed))
-        head_panel(ax, runs["brp"], x="epoch", y="test accuracy, %")
+        rows += [
+            published(dataset.paper.name, rule=RULES[rule].title, accuracy=value) for rule, value in printed.items()
+        ]
+        verdict.append(_verdict(dataset, runs, printed))
+        label_panel(ax, runs["brp"], x="epoch", y="test accuracy, %")
         if len(stats["brp"]) > 1:
             _curves(ax, stats, printed)
         else:
@@ -59,23 +61,31 @@ def reproduce(lab: Lab) -> Result:
         "every rule must beat.",
         "The weights of OutputOnly, and of all rules on 1-D speech unless the budget is full, start calibrated: scaled "
         "on training samples, without their labels, so that every layer fires. The others start as torch draws them.",
-        *lab.missing(*SLOTS),
+        *lab.left_out(*DATASETS),
     ]
     return Result("fig6", "test accuracy over the epochs", figure, rows, verdict, notes)
 
 
 def _curves(ax: Axes, stats: Stats, printed: Mapping[str, float]) -> None:
     for rule, epochs in stats.items():
-        band(ax, range(1, len(epochs) + 1), epochs, color=COLORS[rule], label=RULES[rule])
+        mean_band(ax, range(1, len(epochs) + 1), epochs, color=RULES[rule].color, label=RULES[rule].title)
     for rule, value in printed.items():
-        ax.axhline(value, color=COLORS[rule], linestyle=":", linewidth=1)
+        ax.axhline(value, color=RULES[rule].color, linestyle=":", linewidth=1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _bars(ax: Axes, stats: Stats, printed: Mapping[str, float]) -> None:
     """One epoch is no curve: a bar each, with its height written in it."""
     for place, (rule, ((mean, spread),)) in enumerate(stats.items()):
-        ax.bar(place, mean, yerr=spread, color=COLORS[rule], alpha=0.85, capsize=3, label=RULES[rule])
+        ax.bar(
+            place,
+            mean,
+            yerr=spread,
+            color=RULES[rule].color,
+            alpha=0.85,
+            capsize=3,
+            label=RULES[rule].title,
+        )
         ax.text(place, mean / 2, f"{mean:.1f}", ha="center", color="white")
         if rule in printed:
             ax.hlines(printed[rule], place - 0.4, place + 0.4, color="black", linestyle=":", linewidth=1)
@@ -84,17 +94,17 @@ def _bars(ax: Axes, stats: Stats, printed: Mapping[str, float]) -> None:
 
 def _row(rule: str, epoch: int, runs: Sequence[Run]) -> Row:
     mean, spread = mean_and_spread(run.accuracies[epoch] for run in runs)
-    return {**told(runs), "rule": RULES[rule], "epoch": epoch + 1, "accuracy": mean, "sd": spread}
+    return {**provenance(runs), "rule": RULES[rule].title, "epoch": epoch + 1, "accuracy": mean, "sd": spread}
 
 
-def _verdict(setting: Setting, runs: dict[str, list[Run]], printed: Mapping[str, float]) -> str:
+def _verdict(dataset: DatasetInUse, runs: dict[str, list[Run]], printed: Mapping[str, float]) -> str:
     parts = []
     for rule in RULES:
         mean, spread = mean_and_spread(run.accuracies[-1] for run in runs[rule])
-        beside = f" (published {printed[rule]:.2f})" if setting.own and rule in printed else ""
-        parts.append(f"{RULES[rule]} {quote(mean, spread, unit=' %')}{beside}")
-    told_apart = ""
-    if printed and not setting.own:
-        there = ", ".join(f"{RULES[rule]} {value:.2f}" for rule, value in printed.items())
-        told_apart = f". Published on {setting.slot.name}, other data: {there}"
-    return f"{spent(runs['brp'])}: {', '.join(parts)}{told_apart}."
+        beside = f" (published {printed[rule]:.2f})" if dataset.own and rule in printed else ""
+        parts.append(f"{RULES[rule].title} {format_mean(mean, spread, unit=' %')}{beside}")
+    elsewhere = ""
+    if printed and not dataset.own:
+        there = ", ".join(f"{RULES[rule].title} {value:.2f}" for rule, value in printed.items())
+        elsewhere = f". Published on {dataset.paper.name}, other data: {there}"
+    return f"{effort(runs['brp'])}: {', '.join(parts)}{elsewhere}."

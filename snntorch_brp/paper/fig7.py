@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from snntorch_brp.data.loader import batches
-from snntorch_brp.paper.budgets import MNIST
-from snntorch_brp.paper.lab import Lab, Probe, Run
+from snntorch_brp.paper.datasets import MNIST
+from snntorch_brp.paper.lab import Lab, Probe
 from snntorch_brp.paper.report import Result
-from snntorch_brp.paper.style import Row, mean_and_spread, quote, spent, told
+from snntorch_brp.paper.stored import Run
+from snntorch_brp.paper.style import Row, effort, format_mean, mean_and_spread, provenance
 from snntorch_brp.sequence import Activity
-from snntorch_brp.tasks.base import Sets
+from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.training import EpochResult, Trainer
 
 EPOCHS = (1, 5, 10, 20)
@@ -25,8 +28,12 @@ class MembraneProbe(Probe):
     """The last hidden layer on the first test samples: traces of a few neurons, and how often and stably all fire."""
 
     name = "membrane"
+    keys: ClassVar = {
+        "epoch": int, "layer": str, "threshold": float, "neurons": list, "membrane": list, "spikes": list,
+        "rate": float, "repeatability": float,
+    }  # fmt: skip
 
-    def start(self, trainer: Trainer, sets: Sets) -> None:
+    def start(self, trainer: Trainer, sets: TrainTest) -> None:
         """Keep the samples."""
         self.x, _ = next(iter(batches(sets.test, SAMPLES)))
 
@@ -64,26 +71,33 @@ def correlation(a: Tensor, b: Tensor) -> float:
 
 def reproduce(lab: Lab) -> Result:
     """Train under BRP with the probe, for 20 epochs, or twice what the budget gives where that is less."""
-    (setting,) = lab.settings(MNIST)
-    epochs = min(max(EPOCHS), 2 * lab.config(setting, "brp", seed=0).epochs)
-    runs = [lab.train(setting, "brp", seed, epochs=epochs, probe=MembraneProbe) for seed in lab.seeds(setting)]
+    (dataset,) = lab.datasets(MNIST)
+    epochs = min(max(EPOCHS), 2 * lab.plan(dataset, "brp", seed=0).config.epochs)
+    runs = [lab.train(dataset, "brp", seed, epochs=epochs, probe=MembraneProbe) for seed in lab.seeds(dataset)]
     rows: list[Row] = []
     for place in range(epochs):
         for quantity in ("rate", "repeatability"):
             mean, spread = mean_and_spread(run.found[place][quantity] for run in runs)
             layer = runs[0].found[place]["layer"]
             rows.append(
-                {**told(runs), "layer": layer, "epoch": place + 1, "quantity": quantity, "mean": mean, "sd": spread}
+                {
+                    **provenance(runs),
+                    "layer": layer,
+                    "epoch": place + 1,
+                    "quantity": quantity,
+                    "mean": mean,
+                    "sd": spread,
+                }
             )
     first, last = ({row["quantity"]: row for row in rows if row["epoch"] == epoch} for epoch in (1, epochs))
     changed = {
-        name: f"{name} {quote(first[name]['mean'], first[name]['sd'], 3)} after epoch 1, "
-        f"{quote(last[name]['mean'], last[name]['sd'], 3)} after epoch {epochs}"
+        name: f"{name} {format_mean(first[name]['mean'], first[name]['sd'], 3)} after epoch 1, "
+        f"{format_mean(last[name]['mean'], last[name]['sd'], 3)} after epoch {epochs}"
         for name in ("rate", "repeatability")
     }
     more = {name: "yes" if last[name]["mean"] > first[name]["mean"] else "no" for name in changed}
     verdict = [
-        f"{spent(runs)}, layer {layer}: {'; '.join(changed.values())}. Published: more frequent, more stable firing. "
+        f"{effort(runs)}, layer {layer}: {'; '.join(changed.values())}. Published: more frequent, more stable firing. "
         f"Here, more frequent: {more['rate']}; more stable, by repeatability: {more['repeatability']}."
     ]
     notes = [

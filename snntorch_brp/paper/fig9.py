@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from matplotlib.axes import Axes
@@ -12,25 +12,26 @@ from torch import Tensor
 
 from snntorch_brp.analysis import analyse
 from snntorch_brp.data.loader import batches
-from snntorch_brp.paper.budgets import MNIST, TIDIGITS_2D, Setting
-from snntorch_brp.paper.lab import Lab, Probe, Run
+from snntorch_brp.paper.datasets import MNIST, TIDIGITS_2D, DatasetInUse
+from snntorch_brp.paper.lab import Lab, Probe
 from snntorch_brp.paper.published import FIG9
 from snntorch_brp.paper.report import Result
+from snntorch_brp.paper.stored import Run
 from snntorch_brp.paper.style import (
     Row,
-    band,
-    head_panel,
+    effort,
+    format_mean,
+    label_panel,
     mean_and_spread,
+    mean_band,
     panels,
+    provenance,
     published,
-    quote,
-    spent,
-    told,
 )
-from snntorch_brp.tasks.base import Sets
+from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.training import Trainer
 
-SLOTS = (MNIST, TIDIGITS_2D)
+DATASETS = (MNIST, TIDIGITS_2D)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 SAMPLES = 100
 STYLES = {"data": "-", "random": "--"}
@@ -40,8 +41,11 @@ class SilenceProbe(Probe):
     """After training: silent neurons in every layer, for inputs with a given share of spikes."""
 
     name = "silence"
+    keys: ClassVar = {
+        "input": str, "share": float, "measured share": float, "layer": str, "silent": float, "unreached": float
+    }  # fmt: skip
 
-    def start(self, trainer: Trainer, sets: Sets) -> None:
+    def start(self, trainer: Trainer, sets: TrainTest) -> None:
         """Keep the samples."""
         self.x = next(iter(batches(sets.test, SAMPLES)))[0].to(trainer.device)
 
@@ -98,27 +102,27 @@ def alpha_for(x: Tensor, share: float) -> float | None:
 
 def reproduce(lab: Lab) -> Result:
     """Train under BRP, then measure."""
-    settings = lab.settings(*SLOTS)
-    figure, axes = panels(len(settings))
+    datasets = lab.datasets(*DATASETS)
+    figure, axes = panels(len(datasets))
     rows: list[Row] = []
     verdict = []
-    for ax, setting in zip(axes, settings, strict=True):
-        runs = [lab.train(setting, "brp", seed, probe=SilenceProbe) for seed in lab.seeds(setting)]
+    for ax, dataset in zip(axes, datasets, strict=True):
+        runs = [lab.train(dataset, "brp", seed, probe=SilenceProbe) for seed in lab.seeds(dataset)]
         measured = _rows(runs)
-        printed = FIG9[setting.slot.name.removesuffix(", 2-D")]
+        printed = FIG9[dataset.paper.name.removesuffix(", 2-D")]
         kinds = ("convolution", "FC1000")
         rows += measured
         rows += [
-            published(setting.slot.name, layer=kind, share=0.4, silent=value / 100)
+            published(dataset.paper.name, layer=kind, share=0.4, silent=value / 100)
             for kind, value in zip(kinds, printed, strict=True)
         ]
         hidden = list(dict.fromkeys(row["layer"] for row in measured))[:-1]
         _draw(ax, measured, hidden)
         for place, value in enumerate(printed):
             ax.plot(40, value, marker="*", ms=10, color=f"C{place}", linestyle="none", alpha=0.6)
-        head_panel(ax, runs, x="input spikes, %", y="silent neurons, %")
+        label_panel(ax, runs, x="input spikes, %", y="silent neurons, %")
         ax.set_ylim(-2, 102)
-        verdict.append(_verdict(setting, runs, measured, hidden, printed))
+        verdict.append(_verdict(dataset, runs, measured, hidden, printed))
     axes[0].plot([], [], marker="*", ms=10, color="gray", linestyle="none", label="published, convolution and FC1000")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     notes = [
@@ -126,7 +130,7 @@ def reproduce(lab: Lab) -> Result:
         "and the seeds, bands one standard deviation. The share of input spikes is set in two ways: the samples with "
         "another α of eq. 3 (solid; ends where no more of their elements are above 0), and input neurons that all fire "
         "at random (dashed).",
-        *lab.missing(*SLOTS),
+        *lab.left_out(*DATASETS),
     ]
     return Result("fig9", "silent neurons against input spikes", figure, rows, verdict, notes)
 
@@ -138,7 +142,7 @@ def _rows(runs: Sequence[Run]) -> list[Row]:
         unreached, _ = mean_and_spread(run.found[place]["unreached"] for run in runs)
         actual, _ = mean_and_spread(run.found[place]["measured share"] for run in runs)
         values = {"silent": silent, "sd": silent_sd, "unreached": unreached, "measured share": actual}
-        rows.append({**told(runs), **{key: row[key] for key in ("input", "layer", "share")}, **values})
+        rows.append({**provenance(runs), **{key: row[key] for key in ("input", "layer", "share")}, **values})
     return rows
 
 
@@ -149,19 +153,19 @@ def _draw(ax: Axes, rows: Sequence[Row], hidden: Sequence[str]) -> None:
             if shown:
                 share = [100 * row["measured share"] for row in shown]
                 stats = [(100 * row["silent"], 100 * row["sd"]) for row in shown]
-                band(ax, share, stats, style, color=f"C{place}", label=f"{layer}, {source} input")
+                mean_band(ax, share, stats, style, color=f"C{place}", label=f"{layer}, {source} input")
 
 
 def _verdict(
-    setting: Setting, runs: Sequence[Run], rows: Sequence[Row], hidden: Sequence[str], printed: tuple[float, float]
+    dataset: DatasetInUse, runs: Sequence[Run], rows: Sequence[Row], hidden: Sequence[str], printed: tuple[float, float]
 ) -> str:
     most = {(row["layer"], row["input"]): row for row in rows}  # the last, with the most spikes
     parts = [
-        f"{layer} {quote(100 * row['silent'], 100 * row['sd'], 1, ' %')} silent at {100 * row['measured share']:.0f} % "
-        f"{source} input"
+        f"{layer} {format_mean(100 * row['silent'], 100 * row['sd'], 1, ' %')} silent at "
+        f"{100 * row['measured share']:.0f} % {source} input"
         for (layer, source), row in most.items()
         if layer in hidden
     ]
-    other = "" if setting.own else ", other data"
-    there = f"Published on {setting.slot.name}{other}, at 40 %: {printed[0]:.2f} (conv), {printed[1]:.2f} (FC1000)"
-    return f"{spent(runs)}: {', '.join(parts)}. {there}."
+    other = "" if dataset.own else ", other data"
+    there = f"Published on {dataset.paper.name}{other}, at 40 %: {printed[0]:.2f} (conv), {printed[1]:.2f} (FC1000)"
+    return f"{effort(runs)}: {', '.join(parts)}. {there}."

@@ -83,13 +83,35 @@ def write_page(out: Path, names: Sequence[str]) -> Path:
     Returns:
         ``out/index.html``.
     """
-    made = [name for name in names if (out / f"{name}.json").is_file()]
-    words = [json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for name in made]
+    words = [_words(out, name) for name in names if (out / f"{name}.json").is_file()]
     contents = "".join(f'<li><a href="#{w["name"]}">{_e(w["name"])}</a> {_e(w["title"])}</li>' for w in words)
     sections = "\n".join(_section(out, w) for w in words)
     path = out / "index.html"
     path.write_text(_PAGE.format(contents=contents, sections=sections), encoding="utf-8")
     return path
+
+
+_TEXTS = ("name", "title", "command", "budget", "made")
+
+
+def _words(out: Path, name: str) -> dict[str, Any]:
+    """What :func:`save` wrote of a result; a ValueError says what is wrong with it, and what to do."""
+    path = out / f"{name}.json"
+    cure = f"remove it, or make it anew: snntorch-brp reproduce {name}"
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): {cure}") from None
+    if not isinstance(words, dict):
+        raise ValueError(f"{path} holds no result: {cure}")
+    for key in (*_TEXTS, "verdict", "notes"):
+        texts = [words.get(key)] if key in _TEXTS else words.get(key)
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{path} holds no result: its {key!r} is {words.get(key)!r}; {cure}")
+    for suffix in ("png", "csv"):
+        if not (out / f"{name}.{suffix}").is_file() or not (out / f"{name}.{suffix}").stat().st_size:
+            raise ValueError(f"{path} is there, and no {name}.{suffix} beside it: {cure}")
+    return words
 
 
 def _section(out: Path, words: dict[str, Any]) -> str:

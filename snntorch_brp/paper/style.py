@@ -1,4 +1,4 @@
-"""How results are told: names and colours of the rules, what must stand beside a number, panels and bands."""
+"""How figures look, and what must stand beside a number for it to be judged."""
 
 from __future__ import annotations
 
@@ -11,22 +11,12 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snntorch_brp.paper.lab import Run
-
-RULES = {
-    "brp": "TP_BRP",
-    "error": "TP_err",
-    "sign": "TP_sign",
-    "reward-prediction": "RewardPrediction",
-    "backprop": "pseudo-BP",
-    "output-only": "OutputOnly",
-}
-COLORS = dict(zip(RULES, ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#333333", "#999999"), strict=True))
+from snntorch_brp.paper.stored import Run
 
 Row = dict[str, Any]
 
 
-def told(runs: Sequence[Run]) -> Row:
+def provenance(runs: Sequence[Run]) -> Row:
     """What must stand beside every figure: data set, split, network, epochs, weights, seeds, device."""
     first = runs[0]
     limited = ", limited by the budget" if first.config["limit_train"] is not None else ""
@@ -45,8 +35,8 @@ def told(runs: Sequence[Run]) -> Row:
     }
 
 
-def spent(runs: Sequence[Run]) -> str:
-    """The data set and what training was given, in short."""
+def effort(runs: Sequence[Run]) -> str:
+    """The data set and how much it was trained on, in short."""
     first = runs[0]
     config = first.config
     return f"{first.label} ({first.train:,} training samples, {epochs(config['epochs'])}, T = {config['steps']})"
@@ -57,8 +47,8 @@ def epochs(count: int) -> str:
     return f"{count} epoch{'' if count == 1 else 's'}"
 
 
-def head_panel(ax: Axes, runs: Sequence[Run], *, x: str, y: str) -> None:
-    """Title and axes of a panel: the data set, what training was given, what is drawn."""
+def label_panel(ax: Axes, runs: Sequence[Run], *, x: str, y: str) -> None:
+    """Title and axes of a panel: the data set, how much it was trained on, what is drawn."""
     first = runs[0]
     given = f"{first.train:,} training samples, {epochs(first.config['epochs'])}"
     ax.set_title(f"{first.label.replace(', in place', chr(10) + 'in place')}\n{given}", fontsize=10)
@@ -77,7 +67,9 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, list(axes.flat[:count])
 
 
-def band(ax: Axes, x: Sequence[float], stats: Sequence[tuple[float, float]], style: str = "-", **line: Any) -> None:
+def mean_band(
+    ax: Axes, x: Sequence[float], stats: Sequence[tuple[float, float]], style: str = "-", **line: Any
+) -> None:
     """A line of means and a band of one standard deviation around it."""
     means = [mean for mean, _ in stats]
     drawn = ax.plot(x, means, style, marker="o" if len(means) < 20 else None, ms=3, **line)
@@ -96,11 +88,11 @@ def mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
 
-def quote(mean: float, spread: float, digits: int = 2, unit: str = "") -> str:
+def format_mean(mean: float, spread: float, digits: int = 2, unit: str = "") -> str:
     """A mean and its spread as text.
 
     Example:
-        >>> quote(98.888, 0.1234), quote(98.888, math.nan, 1, unit=" %")
+        >>> format_mean(98.888, 0.1234), format_mean(98.888, math.nan, 1, unit=" %")
         ('98.89 ± 0.12', '98.9 % (one seed)')
     """
     if math.isnan(spread):

@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from snntorch_brp.consolidation import STDP, Consolidation, PseudoGradient
+from snntorch_brp.consolidation import CONSOLIDATIONS, Consolidation
 from snntorch_brp.models import mlp
+from snntorch_brp.named import Named
 from snntorch_brp.paper.lab import Lab, machine
 from snntorch_brp.paper.published import TABLE1
 from snntorch_brp.paper.report import Result
-from snntorch_brp.paper.style import COLORS, RULES, Row, published
-from snntorch_brp.propagation import BRP, Backprop, Propagation
+from snntorch_brp.paper.style import Row, published
+from snntorch_brp.propagation import PROPAGATIONS as RULES
+from snntorch_brp.propagation import Propagation
 from snntorch_brp.training import BRPTrainer
 
 WIDTH, CLASSES, STEPS, BATCH = 256, 10, 10, 50
 
 
-@dataclass(frozen=True)
-class Case:
-    """One of the rules that are compared."""
+class Case(NamedTuple):
+    """One of the rules that are compared.
+
+    Attributes:
+        label: Its name in the table.
+        color: Of its lines.
+        propagation: Makes what is sent.
+        consolidation: Makes how a layer learns from it.
+    """
 
     label: str
     color: str
     propagation: Callable[[], Propagation]
-    consolidation: Callable[[], Consolidation] = PseudoGradient
+    consolidation: Callable[[], Consolidation]
 
 
-CASES = {
-    "backprop": Case(RULES["backprop"], COLORS["backprop"], Backprop),
-    "brp": Case(RULES["brp"], COLORS["brp"], BRP),
-    "stdp": Case("STDP", "#ff7f0e", BRP, STDP),
-}
+def _case(propagation: str, consolidation: str = "pseudo-gradient") -> Case:
+    """A line of the table of rules, or of consolidations where that is what differs."""
+    sent, learned = RULES[propagation], CONSOLIDATIONS[consolidation]
+    shown: Named = sent if consolidation == "pseudo-gradient" else learned
+    return Case(shown.title, shown.color, sent.make, learned.make)
+
+
+CASES = {"backprop": _case("backprop"), "brp": _case("brp"), "stdp": _case("brp", "stdp")}
 ENGINES = ("attach", "fused")
 
 
@@ -55,16 +66,21 @@ def reproduce(lab: Lab) -> Result:
     seconds = _times(trainers, x, labels, repeats=lab.budget.repeats)
     rows: list[Row] = []
     for (name, engine, K), trainer in trainers.items():
-        told = {
+        provenance = {
             "source": "measured",
             "data": "random spikes, 30 %",
             "rule": CASES[name].label,
             "engine": engine,
             "K": K,
         }
-        told |= {"network": f"{K} hidden layers of {WIDTH}", "T": STEPS, "batch": BATCH, "device": machine(lab.device)}
+        provenance |= {
+            "network": f"{K} hidden layers of {WIDTH}",
+            "T": STEPS,
+            "batch": BATCH,
+            "device": machine(lab.device),
+        }
         operations = _operations(trainer, x, labels) if engine == "attach" else None
-        rows.append({**told, "operations": operations, "milliseconds": 1000 * seconds[name, engine, K]})
+        rows.append({**provenance, "operations": operations, "milliseconds": 1000 * seconds[name, engine, K]})
     slopes = {name: _slope(rows, CASES[name].label, "operations", "attach") / WIDTH**2 for name in CASES}
     for name, text in TABLE1.items():
         rows.append(published("-", rule=CASES[name].label, operations=text))

@@ -7,7 +7,7 @@ from snntorch_brp.rules.eprop import EProp, StepError
 from snntorch_brp.rules.forward_forward import Goodness, SampleKind, SpikingForwardForward, overlay
 from snntorch_brp.rules.instant import OSTL, OTTT, InstantGradient
 from snntorch_brp.rules.projections import DFA, DRTP, SDFA
-from snntorch_brp.rules.registry import RULES, rule_named, table
+from snntorch_brp.rules.registry import RULES, TRAINED_WHOLE, rule_named, table, trained_rule
 from snntorch_brp.rules.reward import PairTrace, Reward, RewardModulatedSTDP
 from snntorch_brp.rules.rule import Facts, LocalRule
 from snntorch_brp.rules.stllr import STLLR, TimingTrace
@@ -26,6 +26,7 @@ __all__ = [
     "RULES",
     "SDFA",
     "STLLR",
+    "TRAINED_WHOLE",
     "EProp",
     "Eligibility",
     "Facts",
@@ -46,4 +47,5 @@ __all__ = [
     "overlay",
     "rule_named",
     "table",
+    "trained_rule",
 ]

@@ -23,6 +23,25 @@ _ALL: Sequence[type[LocalRule]] = (
 RULES: dict[str, type[LocalRule]] = {rule.facts.name: rule for rule in _ALL}
 
 
+TRAINED_WHOLE = ("decolle", "etlp", "osttp", "e-prop", "s-tllr", "r-stdp", "ccl", "similarity")
+"""The rules that a trainer can run; the others learn online, or need data of their own."""
+
+
+def trained_rule(name: str) -> LocalRule | Propagation:
+    """A rule by name, as :func:`rule_named`, that a trainer can run.
+
+    Raises:
+        ValueError: If there is none, or it learns online alone.
+    """
+    rule = rule_named(name)
+    if isinstance(rule, LocalRule) and rule.facts.name not in TRAINED_WHOLE:
+        raise ValueError(
+            f"{name!r} is not for a trainer: use it in a loop of your own, attach(net, {name!r}, ...); trainers run "
+            f"{', '.join(TRAINED_WHOLE)}"
+        )
+    return rule
+
+
 def rule_named(name: str) -> LocalRule | Propagation:
     """A rule with its usual settings by its name in the field, or a propagation by its own.
 

@@ -13,8 +13,11 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
-from snntorch_brp.runs.rules import canonical, consolidation_named, propagation_named
-from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.consolidation import consolidation_named
+from snntorch_brp.named import canonical
+from snntorch_brp.propagation import PROPAGATIONS
+from snntorch_brp.rules import trained_rule
+from snntorch_brp.tasks.registry import task_named
 
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler | None]] = {
     "constant": lambda optimizer, steps: None,
@@ -32,9 +35,9 @@ class RunConfig:
     """All settings of a run; what ``config.json`` holds.
 
     Attributes:
-        task: Name in the table of tasks.
+        task: Name in the table of tasks, or ``module:TASK``.
         data: Folder of the data set, where it needs one.
-        model: The network, in the paper's notation.
+        model: The network, in the paper's notation, or ``module:function``.
         propagation: Name of the rule.
         steps: Time steps T.
         alpha: α of eq. 3.
@@ -118,9 +121,9 @@ class RunConfig:
                 fits = False
             if not fits:
                 raise ValueError(f"{name!r} must be {wanted}, got {value!r}")
-        propagation_named(self.propagation)
+        trained_rule(self.propagation)
         consolidation_named(self.consolidation)
-        known = TASKS[self.task].options
+        known = task_named(self.task).options
         for name, value in self.options.items():
             if name not in known:
                 raise ValueError(f"'options': {self.task} has no {name!r}; it has {', '.join(known) or 'none'}")
@@ -202,7 +205,7 @@ _WHOLE: _Check = (
 )
 _POSITIVE: _Check = ("a positive number", lambda value: _number(value) and value > 0)
 _CHECKS: dict[str, _Check] = {
-    "task": _one_of(*TASKS),
+    "task": _TEXT,
     "data": _or_none(_TEXT),
     "model": _TEXT,
     "propagation": _TEXT,
@@ -236,7 +239,8 @@ _CHECKS: dict[str, _Check] = {
 
 def usual_weights(propagation: str) -> str:
     """Where they start unless something else is asked for: hidden layers that never learn must fire at once."""
-    return "calibrated" if canonical(propagation) == "output-only" else "torch"
+    rule = PROPAGATIONS.get(canonical(propagation, PROPAGATIONS))
+    return "calibrated" if rule is not None and rule.calibrated else "torch"
 
 
 def resolve_device(name: str) -> str:

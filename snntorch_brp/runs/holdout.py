@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from snntorch_brp.tasks.base import Sets
+from snntorch_brp.tasks.base import TrainTest
 
 logger = logging.getLogger(__name__)
 
 
-def hold_back(sets: Sets, share: float, *, seed: int) -> Sets:
+def hold_back(sets: TrainTest, share: float, *, seed: int) -> TrainTest:
     """Move a part of the training set into ``validation``.
 
     Samples are drawn so that each class gives its share, up to one sample; where the sets are parted by speaker, whole

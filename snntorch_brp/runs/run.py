@@ -15,23 +15,24 @@ from torch import Tensor, nn
 
 from snntorch_brp import plots
 from snntorch_brp.analysis import Statistics, analyse
+from snntorch_brp.consolidation import consolidation_named
 from snntorch_brp.data.loader import batches, head
 from snntorch_brp.encoding import DirectEncoder, RateEncoder
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.initialization import calibrate
-from snntorch_brp.models import network
-from snntorch_brp.rules import LocalRule
+from snntorch_brp.propagation import PROPAGATIONS
+from snntorch_brp.rules import LocalRule, trained_rule
 from snntorch_brp.runs.config import SCHEDULES, RunConfig, differences, resolve_device
 from snntorch_brp.runs.demand import check_memory
 from snntorch_brp.runs.figures import RunFigures, save_figure
 from snntorch_brp.runs.folder import check_free, clear, locked
 from snntorch_brp.runs.holdout import hold_back
-from snntorch_brp.runs.rules import PROPAGATIONS, consolidation_named, propagation_named
+from snntorch_brp.runs.networks import network_of
 from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.runtime.randomness import random_state, set_random_state
-from snntorch_brp.tasks.base import Sets, Task
-from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.tasks.base import Task, TrainTest
+from snntorch_brp.tasks.registry import task_named
 from snntorch_brp.training import BRPTrainer, Evaluation
 from snntorch_brp.training.callbacks import Callback, EarlyStopping, MetricsFile
 from snntorch_brp.training.checkpoint import Checkpoints, read_checkpoint, write_checkpoint
@@ -141,8 +142,9 @@ def _train(
     config: RunConfig, folder: Path, keeping: Keeping, device: torch.device, *, resumed: bool, progress: bool
 ) -> Evaluation:
     """Train in a folder that is this run's alone."""
-    sets = load_data(config)
-    trainer = start_trainer(config, sets, device)
+    task = task_of(config)  # configured once, and handed on
+    sets = load_data(config, task=task)
+    trainer = start_trainer(config, sets, device, task=task)
     load = partial(batches, workers=keeping.workers, rank=distributed.rank(), world_size=distributed.world_size())
     checkpoints = Checkpoints(
         folder / "checkpoints",
@@ -177,7 +179,7 @@ def _train(
     return evaluation
 
 
-def _try_out(trainer: BRPTrainer, sets: Sets) -> None:
+def _try_out(trainer: BRPTrainer, sets: TrainTest) -> None:
     """Run a few samples, so that what does not fit is found before anything is written; changes nothing."""
     state = random_state(trainer.encoder)
     trainer.predict(next(iter(batches(sets.train, 2)))[0])
@@ -190,25 +192,30 @@ def _has_epochs(folder: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def start_trainer(config: RunConfig, sets: Sets, device: torch.device | None = None) -> BRPTrainer:
+def start_trainer(
+    config: RunConfig, sets: TrainTest, device: torch.device | None = None, *, task: Task | None = None
+) -> BRPTrainer:
     """The trainer of a run before its first step; all that is random follows from ``config.seed``."""
     torch.manual_seed(config.seed)
     steps = config.epochs * -(-len(sets.train) // config.batch_size)  # type: ignore[arg-type]
-    trainer = build_trainer(config, device=device, encoder=sets.encoder, steps=steps)
+    trainer = build_trainer(config, device=device, encoder=sets.encoder, steps=steps, task=task)
     if config.weights == "calibrated":
         x, _ = next(iter(batches(sets.train, CALIBRATED)))
-        assert isinstance(trainer.net, nn.Sequential)
+        if not isinstance(trainer.net, nn.Sequential):
+            raise ValueError(
+                "calibrated weights need an nn.Sequential: use --weights torch, or calibrate the model itself"
+            )
         calibrate(trainer.net, trainer.encode(x, seed=config.seed), mean=CURRENT_MEAN, std=CURRENT_STD)
         distributed.same_everywhere(trainer.net.state_dict().values())  # processors may round in ways of their own
     return trainer
 
 
-def _title(config: RunConfig, sets: Sets) -> str:
+def _title(config: RunConfig, sets: TrainTest) -> str:
     return f"{sets.note}{config.task}, {config.model}, {config.propagation}"
 
 
 def _callbacks(
-    config: RunConfig, folder: Path, keeping: Keeping, sets: Sets, checkpoints: Checkpoints
+    config: RunConfig, folder: Path, keeping: Keeping, sets: TrainTest, checkpoints: Checkpoints
 ) -> list[Callback]:
     stopping = [] if config.patience is None else [EarlyStopping(config.patience)]
     if distributed.rank() != 0:  # one process writes
@@ -317,12 +324,12 @@ def trained(config: RunConfig, folder: Path, *, encoder: Callable[[Tensor], Tens
 
 def task_of(config: RunConfig) -> Task:
     """The task of a run, with the options chosen."""
-    return TASKS[config.task].configured(steps=config.steps, device=config.device, options=config.options)
+    return task_named(config.task).configured(steps=config.steps, device=config.device, options=config.options)
 
 
-def load_data(config: RunConfig) -> Sets:
+def load_data(config: RunConfig, *, task: Task | None = None) -> TrainTest:
     """The training and test set of a run, cut to its limits, and what is held back of the training set."""
-    task = task_of(config)
+    task = task or task_of(config)
     if task.needs_data and config.data is None:
         raise ValueError(f"{config.task} is read from files that you have: name their folder with --data DIR")
     sets = task.load(None if config.data is None else Path(config.data))
@@ -336,6 +343,7 @@ def build_trainer(
     device: torch.device | None = None,
     encoder: Callable[[Tensor], Tensor] | None = None,
     steps: int | None = None,
+    task: Task | None = None,
 ) -> BRPTrainer:
     """The trainer of a run, its network freshly drawn from torch's generator.
 
@@ -344,15 +352,16 @@ def build_trainer(
         device: Where to train; ``config.device`` when None.
         encoder: Takes the place of the task's, where the data brings its own.
         steps: Training steps of the whole run, for the schedule of the learning rate; a constant one when None.
+        task: The record of the task, configured; made from the settings when None.
     """
-    task = task_of(config)
+    task = task or task_of(config)
     check_memory(config, task)
-    net = network(config.model, task.input_shape).to(device or config.device)
+    net = network_of(config.model, task).to(device or config.device)
     optimizer = _optimizer(net, config)
     if config.encoder == "direct" and task.encoder is not RateEncoder:
         raise ValueError(f"{config.task} has an encoder of its own: 'direct' is for images")
     usual = DirectEncoder(config.steps) if config.encoder == "direct" else task.encoder(config.steps, config.alpha)
-    rule = propagation_named(config.propagation)
+    rule = trained_rule(config.propagation)
     says_itself = isinstance(rule, LocalRule) and config.consolidation == "pseudo-gradient"  # which is the default
     return BRPTrainer(
         net,
@@ -369,10 +378,12 @@ def build_trainer(
     )
 
 
-def _optimizer(net: nn.Sequential, config: RunConfig) -> torch.optim.Optimizer:
+def _optimizer(net: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """Adam, or AdamW where weights decay; hidden layers may have a learning rate of their own."""
     groups: Any = net.parameters()
     if config.hidden_lr is not None:
+        if not isinstance(net, nn.Sequential):
+            raise ValueError("a learning rate of the hidden layers needs an nn.Sequential, whose last layer is known")
         output = list([layer for layer in net if any(True for _ in layer.parameters())][-1].parameters())
         hidden = [p for p in net.parameters() if not any(p is last for last in output)]
         groups = [{"params": output}, {"params": hidden, "lr": config.hidden_lr}]

@@ -1,4 +1,4 @@
-"""What the user may choose for every set of recordings: how it is parted, what bad ones do, where it is cached."""
+"""Options of every data set of recordings: how it is split, what damaged ones do, where decoded ones are cached."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.utils.data import TensorDataset
 from snntorch_brp.data.cache import Cache
 from snntorch_brp.data.recordings import OnBad, Recording
 from snntorch_brp.data.splits import SplitBy, split
-from snntorch_brp.tasks.base import Option, Sets
+from snntorch_brp.tasks.base import Option, TrainTest
 
 
 @dataclass(frozen=True)
-class Choices:
-    """The choices made.
+class RecordingOptions:
+    """The options chosen.
 
     Attributes:
-        split: How recordings are parted into training and test set.
-        speaker: The one who is held back by a split by speaker.
+        split: How recordings are split into training and test set.
+        speaker: The one who is tested on under a split by speaker.
         split_seed: Seed of the draw, where there is one.
         on_bad: Whether a damaged recording ends the run or is skipped.
         cache: Folder of decoded recordings, or "off".
@@ -44,8 +44,8 @@ class Choices:
             raise ValueError("--cache '' names no folder: use . for this one, or off")
         return Cache.named(self.cache)
 
-    def part(self, recordings: Sequence[Recording], samples: Tensor) -> Sets:
-        """Part the samples, each set in a random order, so that its first so many are of all classes."""
+    def part(self, recordings: Sequence[Recording], samples: Tensor) -> TrainTest:
+        """Split the samples; each set is in random order, so that any first part of it has samples of all classes."""
         if self.speaker is not None and self.split != "speaker":
             raise ValueError(f"--speaker {self.speaker} holds back one speaker: it goes with --split speaker")
         try:
@@ -60,10 +60,10 @@ class Choices:
         orders = [torch.tensor(part)[torch.randperm(len(part), generator=draw)] for part in (train, test)]
         train_set, test_set = (TensorDataset(samples[order], labels[order]) for order in orders)
         if self.split != "speaker":
-            return Sets(train_set, test_set, description)
+            return TrainTest(train_set, test_set, description)
         names = sorted({recording.speaker for recording in recordings})
         numbers = torch.tensor([names.index(recording.speaker) for recording in recordings])
-        return Sets(train_set, test_set, description, groups=numbers[orders[0]])
+        return TrainTest(train_set, test_set, description, groups=numbers[orders[0]])
 
 
 def options(*, split: SplitBy) -> Mapping[str, Option]:

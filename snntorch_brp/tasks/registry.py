@@ -1,73 +1,74 @@
-"""The tasks by name: data set, the paper's network for it, and the settings it is trained with."""
+"""The table of tasks, by the names that the command line uses."""
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping
 
-from snntorch_brp.data.cifar import load_cifar10
-from snntorch_brp.data.images import load_digits, load_mnist
-from snntorch_brp.tasks.base import Sets, Task
+from snntorch_brp.named import load
+from snntorch_brp.tasks.base import Task
 from snntorch_brp.tasks.events import DVSGESTURE, NMNIST
+from snntorch_brp.tasks.images import CIFAR10, DIGITS, FASHION_MNIST, MNIST
 from snntorch_brp.tasks.speech import FSDD, TIDIGITS
 
 
-def _digits(root: Path | None) -> Sets:
-    return Sets(load_digits(train=True), load_digits(train=False), "random 80/20 split, seed 0")
+def checked(tasks: dict[str, Task]) -> dict[str, Task]:
+    """The table, once it is certain that its records go together.
+
+    Raises:
+        ValueError: If a record stands in for a task that is not there, or two records share a title or files; it is
+            raised when this module is imported.
+    """
+    titles: set[str] = set()
+    files: set[tuple[str, str]] = set()
+    for name, task in tasks.items():
+        if name != name.lower() or ":" in name:
+            raise ValueError(f"{name!r} cannot be a task's name: small letters, and no colon")
+        if task.stands_in_for is not None and task.stands_in_for not in tasks:
+            raise ValueError(f"{name} stands in for {task.stands_in_for!r}, which is no task; there are {list(tasks)}")
+        if task.short_title in titles:
+            raise ValueError(f"two tasks have the short title {task.short_title!r}")
+        titles.add(task.short_title)
+        if task.files is not None:
+            known_by = (task.files.pattern, task.files.folder_has)
+            if known_by in files:
+                raise ValueError(f"{name}: another task is known by the files {task.files.pattern!r}, too")
+            files.add(known_by)
+    return tasks
 
 
-def _mnist(root: Path | None, *, name: str) -> Sets:
-    assert root is not None
-    return Sets(load_mnist(root, train=True, name=name), load_mnist(root, train=False, name=name), "its own test set")
+TASKS: dict[str, Task] = checked(
+    {
+        "digits": DIGITS,
+        "mnist": MNIST,
+        "fashion-mnist": FASHION_MNIST,
+        "cifar10": CIFAR10,
+        "tidigits": TIDIGITS,
+        "fsdd": FSDD,
+        "dvsgesture": DVSGESTURE,
+        "nmnist": NMNIST,
+    }
+)
 
 
-def _cifar10(root: Path | None) -> Sets:
-    assert root is not None
-    return Sets(load_cifar10(root, train=True), load_cifar10(root, train=False), "its own test set")
+def task_named(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
+    """A task by its name in the table, or a record of the user's own.
 
+    Args:
+        name: A key of the table, or ``module:TASK``.
+        tasks: The table.
 
-TASKS: dict[str, Task] = {
-    "digits": Task(
-        title="1,797 handwritten digits, 8x8 (scikit-learn), random 80/20 split",
-        load=_digits,
-        input_shape=(1, 8, 8),
-        num_classes=10,
-        # the last four chosen on a fifth of the training part, held out
-        network="64-2000-10",
-        steps=20,
-        epochs=40,
-        lr=1e-3,
-        needs_data=False,
-    ),
-    "mnist": Task(
-        title="MNIST, 60,000 training and 10,000 test images",
-        load=partial(_mnist, name="mnist"),
-        input_shape=(1, 28, 28),
-        num_classes=10,
-        network="Conv5x5x28-S2-FC1000-FC10",
-        steps=20,
-        epochs=1,
-    ),
-    "fashion-mnist": Task(
-        title="Fashion-MNIST, 60,000 training and 10,000 test images",
-        load=partial(_mnist, name="fashion-mnist"),
-        input_shape=(1, 28, 28),
-        num_classes=10,
-        network="Conv5x5x28-S2-FC1000-FC10",
-        steps=20,
-        epochs=1,
-    ),
-    "cifar10": Task(
-        title="CIFAR-10, 50,000 training and 10,000 test images",
-        load=_cifar10,
-        input_shape=(3, 32, 32),
-        num_classes=10,
-        network="Conv5x5x32-S2-FC1000-FC10",
-        steps=20,
-        epochs=5,
-    ),
-    "tidigits": TIDIGITS,
-    "fsdd": FSDD,
-    "dvsgesture": DVSGESTURE,
-    "nmnist": NMNIST,
-}
+    Raises:
+        ValueError: If there is none; the message says what there is.
+
+    Example:
+        >>> task_named("digits").num_classes
+        10
+    """
+    if name in tasks:
+        return tasks[name]
+    if ":" not in name:
+        raise ValueError(f"there is no task {name!r}; there are: {', '.join(tasks)}, or module:TASK of yours")
+    found = load(name, "task")
+    if not isinstance(found, Task):
+        raise ValueError(f"task {name!r} is no snntorch_brp.tasks.base.Task, but {type(found).__name__}")
+    return found

@@ -91,7 +91,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "config.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--lr", "fast"], ["--propagation", "bp"], ["--epochs", "1.5"]])
+@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--lr", "fast"], ["--propagation", "hebb"], ["--epochs", "1.5"]])
 def test_a_wrong_option_ends_with_code_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         build_parser().parse_args(["train", "digits", *wrong])

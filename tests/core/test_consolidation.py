@@ -199,8 +199,8 @@ def test_trace_is_a_sum_over_the_past() -> None:
 
 
 def test_consolidations_by_name() -> None:
-    for name, kind in CONSOLIDATIONS.items():
-        assert consolidation_named(name) == consolidation_named(name.upper()) == kind()
+    for name, line in CONSOLIDATIONS.items():
+        assert consolidation_named(name) == consolidation_named(name.upper()) == line.make()
     with pytest.raises(ValueError, match="no consolidation 'hebb'; there are: pseudo-gradient, state-difference"):
         consolidation_named("hebb")
     with pytest.raises(TypeError, match="positional"):

@@ -17,7 +17,7 @@ from snntorch_brp import (
     propagation_named,
 )
 from snntorch_brp.activity import Window
-from snntorch_brp.propagation import ALIASES, PROPAGATIONS, Propagation, project
+from snntorch_brp.propagation import PROPAGATIONS, Propagation, project
 
 LABELS = torch.tensor([2, 0])
 WINDOW = Window(torch.tensor([[[1.0, 0, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 1]]]))  # [T=2, B=2, N=4]
@@ -123,15 +123,17 @@ def test_options_have_names() -> None:
 
 
 def test_rules_by_name() -> None:
-    for name, kind in PROPAGATIONS.items():
-        assert propagation_named(name) == propagation_named(name.upper()) == kind()
-    assert {alias: type(propagation_named(alias)) for alias in ALIASES} == {
+    for name, rule in PROPAGATIONS.items():
+        assert propagation_named(name) == propagation_named(name.upper()) == rule.make()
+    assert {alias: type(propagation_named(alias)) for rule in PROPAGATIONS.values() for alias in rule.aliases} == {
         "drtp": BRP,
         "dfa": ErrorProjection,
+        "error-projection": ErrorProjection,
         "sdfa": SignProjection,
+        "sign-projection": SignProjection,
         "bptt": Backprop,
         "bp": Backprop,
         "shallow": OutputOnly,
     }
-    with pytest.raises(ValueError, match=r"no propagation 'stdp'; there are: brp, reward-prediction, .*drtp = brp"):
+    with pytest.raises(ValueError, match=r"no propagation 'stdp'; there are: brp, error, .*drtp = brp"):
         propagation_named("stdp")

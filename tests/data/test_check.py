@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snntorch_brp.cli import main
-from snntorch_brp.data.check import check
+from snntorch_brp.tasks.files import check
 
 pytest.importorskip("tonic", reason="tonic is not installed")
 soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")

@@ -16,12 +16,12 @@ from sound import tone, write_sphere, write_wav
 
 from snntorch_brp.data.audio import read_audio
 from snntorch_brp.data.cache import Cache
-from snntorch_brp.data.check import check
 from snntorch_brp.data.filterbank import FilterBank, mel_energies, steps_of
 from snntorch_brp.data.folders import find_wav_folder, sound_folder
 from snntorch_brp.data.recordings import BadRecording, Recording
 from snntorch_brp.data.speech import SpeechSpikes, find_fsdd, find_tidigits, load_energies
 from snntorch_brp.data.splits import split
+from snntorch_brp.tasks.files import check
 
 soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
 librosa = pytest.importorskip("librosa", reason="librosa is not installed")

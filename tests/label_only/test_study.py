@@ -1,4 +1,4 @@
-"""The ladder's protocol: who sees which samples, what chooses, and that the test set is read once, at the end."""
+"""The label-only study: who sees which samples, what chooses, and that the test set is read once, at the end."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ from torch.utils.data import TensorDataset
 from snntorch_brp.data.loader import batches
 from snntorch_brp.encoding import DirectEncoder
 from snntorch_brp.label_only import study
-from snntorch_brp.label_only import trainings as climbing
-from snntorch_brp.label_only.candidates import BESIDE, RUNGS
-from snntorch_brp.label_only.features import Eye, Look
+from snntorch_brp.label_only import trainings as trainings_module
+from snntorch_brp.label_only.candidates import BASELINES, CANDIDATES, Candidate
+from snntorch_brp.label_only.features import Features
 from snntorch_brp.label_only.folds import folds
-from snntorch_brp.label_only.trainings import Climb, Way
-from snntorch_brp.paper.budgets import BUDGETS, MNIST, TIDIGITS_2D
+from snntorch_brp.label_only.trainings import FoldTrainings
+from snntorch_brp.paper.budgets import BUDGETS
+from snntorch_brp.paper.datasets import MNIST, TIDIGITS_2D
 from snntorch_brp.paper.lab import Lab
+from snntorch_brp.propagation import BRP, PROPAGATIONS
 from snntorch_brp.sequence import unroll
+from snntorch_brp.tasks.protocol import FrozenConv, Protocol
+from snntorch_brp.tasks.registry import TASKS
 from snntorch_brp.training import BRPTrainer
 
 TINY = replace(BUDGETS["quick"], train=60, test=20, seeds=2)
+PROTOCOL = Protocol(conv=FrozenConv(channels=4, kernel=3, pool=2), epochs=1, steps=3, hidden=20)
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Digits alone, three rules."""
-    monkeypatch.setattr(study, "SLOTS", (MNIST,))
+    monkeypatch.setattr(study, "DATASETS", (MNIST,))
     kept = ("brp", "reward-prediction", "backprop", "output-only")
-    monkeypatch.setattr(study, "RUNGS", {name: RUNGS[name] for name in kept})
+    monkeypatch.setattr(study, "CANDIDATES", {name: CANDIDATES[name] for name in kept})
     return Lab(tmp_path, budget=TINY)
 
 
 def test_the_parts_do_not_overlap(lab: Lab) -> None:
-    (setting,) = lab.settings(MNIST)
-    (fold,) = folds(lab, setting, steps=3)
+    (dataset,) = lab.datasets(MNIST)
+    (fold,) = folds(lab, dataset, PROTOCOL)
     learn, validation, test = (set(map(key, part.tensors[0])) for part in (fold.learn, fold.validation, fold.test))
     assert (len(fold.learn), len(fold.validation), len(fold.test)) == (50, 10, 20)
     assert not learn & validation
@@ -57,8 +62,8 @@ def test_speakers_are_strangers_to_each_other(tmp_path: Path) -> None:
             noise = torch.randn(3000, generator=torch.Generator().manual_seed(10 * place + digit)).numpy() / 10
             write_wav(tmp_path / "recordings" / f"{digit}_{speaker}_0.wav", noise)
     lab = Lab(tmp_path / "out", budget=TINY, data=[tmp_path])
-    (setting,) = lab.settings(TIDIGITS_2D)
-    found = folds(lab, setting, steps=3)
+    (dataset,) = lab.datasets(TIDIGITS_2D)
+    found = folds(lab, dataset, replace(PROTOCOL, speakers=TASKS["fsdd"].label_only.speakers))
     assert [fold.name for fold in found] == ["fsdd-ann", "fsdd-bob", "fsdd-cy", "fsdd-dee"]
     tested: set[bytes] = set()
     for fold in found:
@@ -94,7 +99,7 @@ def test_choices_are_made_by_validation_and_the_test_set_is_read_once(
     for row in curves:
         assert len(row["training accuracy by epoch"]) == len(row["validation accuracy by epoch"]) == row["epochs"]
         assert row["validation accuracy by epoch"][-1] == row["accuracy"]
-    assert {row["name"] for row in tests} == {best["name"], *BESIDE}
+    assert {row["name"] for row in tests} == {best["name"], *BASELINES}
     for row in tests:
         chosen = max((trial for trial in trials if trial["name"] == row["name"]), key=lambda trial: trial["accuracy"])
         assert row["lr"] == chosen["lr"]
@@ -110,10 +115,10 @@ def test_choices_are_made_by_validation_and_the_test_set_is_read_once(
 
 
 def test_every_stage_sees_its_own_samples(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(climbing, "TRIED", 30)
-    (setting,) = lab.settings(MNIST)
-    (fold,) = folds(lab, setting, steps=3)
-    way = Way(lab, Climb(Eye(4, 3, 2), epochs=1, steps=3, hidden=20), fold)
+    monkeypatch.setattr(trainings_module, "TRIAL_SAMPLES", 30)
+    (dataset,) = lab.datasets(MNIST)
+    (fold,) = folds(lab, dataset, PROTOCOL)
+    each = FoldTrainings(lab, PROTOCOL, fold)
     learned: list[TensorDataset] = []
     judged: list[TensorDataset] = []
 
@@ -121,15 +126,15 @@ def test_every_stage_sees_its_own_samples(lab: Lab, monkeypatch: pytest.MonkeyPa
         (learned if shuffle else judged).append(dataset)
         return batches(dataset, size, shuffle=shuffle)
 
-    monkeypatch.setattr(climbing, "batches", noted)
-    outcomes = [way.train("brp", RUNGS["brp"], 1e-3, seed=0, stage=stage) for stage in ("trial", "curve", "test")]
+    monkeypatch.setattr(trainings_module, "batches", noted)
+    outcomes = [each.train("brp", CANDIDATES["brp"], 1e-3, seed=0, stage=stage) for stage in ("trial", "curve", "test")]
     samples, labels = (torch.cat(tensors) for tensors in zip(fold.learn.tensors, fold.validation.tensors, strict=True))
-    seen = way.look.at(samples)
+    seen = each.features.counts(samples)
     rows = (slice(30), slice(50), slice(60), slice(50, 60), slice(50, 60))
     for dataset, place in zip((*learned, *judged[:2]), rows, strict=True):
         assert torch.equal(dataset.tensors[0], seen[place])
         assert torch.equal(dataset.tensors[1], labels[place])
-    assert torch.equal(judged[2].tensors[0], way.look.at(fold.test.tensors[0]))
+    assert torch.equal(judged[2].tensors[0], each.features.counts(fold.test.tensors[0]))
     trial, curve, test = outcomes
     assert trial.curve is None
     assert test.curve is None
@@ -138,25 +143,32 @@ def test_every_stage_sees_its_own_samples(lab: Lab, monkeypatch: pytest.MonkeyPa
     assert curve.accuracy == curve.curve[0][1]
 
 
-def test_the_eye_keeps_what_the_network_would_hand_on() -> None:
-    """Its counts against the same convolution and neurons, run step by step."""
+def test_features_are_the_spikes_of_the_same_convolution_run_step_by_step() -> None:
     generator = torch.Generator().manual_seed(0)
     samples = torch.rand(70, 2, 9, 9, generator=generator)
-    look = Look(Eye(5, 3, 2), DirectEncoder(4), samples)
-    counts = look.at(samples)
+    features = Features(FrozenConv(channels=5, kernel=3, pool=2), DirectEncoder(4), samples)
+    counts = features.counts(samples)
     assert counts.dtype is torch.uint8
     assert counts.shape == (70, 4, 5 * 4 * 4)
-    front = look._engine.net[:4]  # type: ignore[index]
+    front = features._engine.net[:4]  # type: ignore[index]
     with torch.no_grad():
         expected = unroll(front, DirectEncoder(4)(samples))
-    handed = look.encode_counts(counts)
+    handed = features.encode_counts(counts)
     # a current within rounding of the threshold may fall on either side
     assert (handed - expected).abs().gt(1e-6).float().mean() < 1e-3
     assert 0.05 < handed.mean() < 0.5
 
 
 def test_only_rules_that_need_the_label_alone_compete() -> None:
-    for rung in RUNGS.values():
-        assert rung.label_only <= (rung.propagation.local and not rung.propagation.needs_output)
-    assert not RUNGS["output-only"].label_only  # a bar, and not a rule
-    assert {name for name, rung in RUNGS.items() if not rung.label_only} == {"error", "backprop", "output-only"}
+    for candidate in CANDIDATES.values():
+        assert candidate.label_only <= (candidate.propagation.local and not candidate.propagation.needs_output)
+    assert not CANDIDATES["output-only"].label_only  # a bar, and not a rule
+    competing = {candidate.rule for candidate in CANDIDATES.values() if candidate.label_only}
+    assert competing == {name for name, rule in PROPAGATIONS.items() if rule.label_only}
+    assert {name for name, one in CANDIDATES.items() if not one.label_only} == {"error", "backprop", "output-only"}
+
+
+def test_a_candidate_is_a_line_of_the_table_of_rules() -> None:
+    for rule in ("brq", "error"):
+        with pytest.raises(ValueError, match=f"is not the rule '{rule}' of the table"):
+            Candidate(rule=rule, title="mine", propagation=BRP())

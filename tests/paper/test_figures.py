@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,38 +17,48 @@ from snntorch_brp.cli import main
 from snntorch_brp.cli.reproduce import FIGURES
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.paper import budgets
-from snntorch_brp.paper import lab as lab_module
-from snntorch_brp.paper.budgets import CIFAR10, DVSGESTURE, MNIST, TIDIGITS_1D, Budget, Setting, find_data
+from snntorch_brp.paper.budgets import Budget
+from snntorch_brp.paper.datasets import CIFAR10, MNIST, TIDIGITS_1D, DatasetInUse
 from snntorch_brp.paper.fig5 import AngleProbe
 from snntorch_brp.paper.fig7 import correlation
 from snntorch_brp.paper.fig9 import alpha_for, inputs
-from snntorch_brp.paper.lab import Lab, Run
+from snntorch_brp.paper.lab import Lab
+from snntorch_brp.paper.stored import Run, stored_name
 from snntorch_brp.paper.style import mean_and_spread
+from snntorch_brp.tasks.files import find_data
+from snntorch_brp.tasks.protocol import Override
+from snntorch_brp.tasks.registry import TASKS
 from snntorch_brp.training import BRPTrainer, EpochResult
 
 TINY = Budget(
-    "quick",
+    name="quick",
+    about="seconds",
     epochs=1,
-    batch_size=30,
     lr=1e-3,
     train=30,
     test=20,
-    networks={"digits": "Conv3x3x2-S2-FC12-FC10", "fsdd 1d": "900-8-10", "fsdd 2d": "900-8-10"},
-    steps={"digits": 4},
+    small_study=True,
     fig8_steps=(3, 4),
     seeds=2,
     depths=(1, 2),
     repeats=1,
     checkpoints=False,
 )
+SMALL = Override(network="Conv3x3x2-S2-FC12-FC10", steps=4, batch_size=30)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget of seconds, and no gestures (they take tonic and a minute)."""
     monkeypatch.setitem(budgets.BUDGETS, "quick", TINY)
-    fill = Lab._fill
-    monkeypatch.setattr(Lab, "_fill", lambda lab, slot: None if slot is DVSGESTURE else fill(lab, slot))
+    override(monkeypatch, SMALL)
+    monkeypatch.setitem(TASKS, "dvsgesture", replace(TASKS["dvsgesture"], simulation=None))
+
+
+def override(monkeypatch: pytest.MonkeyPatch, quick: Override) -> None:
+    """Give the digits another override of the quick budget."""
+    digits = TASKS["digits"]
+    monkeypatch.setitem(TASKS, "digits", replace(digits, budgets={**digits.budgets, "quick": quick}))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -73,7 +83,7 @@ def test_all_figures_and_tables_and_their_page(tmp_path: Path, capsys: pytest.Ca
             assert row["device"].startswith("cpu")
             assert row["T"]
             assert row["data"] if name == "table1" else "in place of MNIST" in row["data"]
-            if name == "ladder":
+            if name == "label-only":
                 assert "25 training, 5 validation, 20 test" in row["split"]
             elif name != "table1":
                 assert "30 train, 20 test" in row["split"]
@@ -119,9 +129,9 @@ def check_page(page: str) -> list[str]:
 
 def test_a_mean_is_over_the_seeds_as_stored(tmp_path: Path) -> None:
     lab = Lab(tmp_path, budget=replace(TINY, epochs=2))
-    (setting,) = lab.settings(MNIST)
+    (dataset,) = lab.datasets(MNIST)
     result = FIGURES["fig6"](lab)
-    accuracies = [lab.train(setting, "brp", seed).accuracies for seed in lab.seeds(setting)]
+    accuracies = [lab.train(dataset, "brp", seed).accuracies for seed in lab.seeds(dataset)]
     ours = [row for row in result.rows if row.get("rule") == "TP_BRP" and row["source"] == "measured"]
     assert [row["accuracy"] for row in ours] == [pytest.approx(sum(pair) / 2) for pair in zip(*accuracies, strict=True)]
     assert [row["sd"] for row in ours] == [
@@ -134,8 +144,8 @@ def test_a_mean_is_over_the_seeds_as_stored(tmp_path: Path) -> None:
 
 def test_an_interrupted_command_goes_on_from_the_last_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def trainings(lab: Lab) -> Iterator[Any]:
-        (setting,) = lab.settings(MNIST)
-        yield from (lab.train(setting, rule, 0).accuracies for rule in ("brp", "error"))
+        (dataset,) = lab.datasets(MNIST)
+        yield from (lab.train(dataset, rule, 0).accuracies for rule in ("brp", "error"))
 
     first = list(trainings(Lab(tmp_path / "a", budget=TINY)))
     interrupted = trainings(Lab(tmp_path / "b", budget=TINY))
@@ -152,7 +162,7 @@ def test_an_interrupted_command_goes_on_from_the_last_run(tmp_path: Path, monkey
 def test_a_long_training_goes_on_from_its_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def angles(folder: str) -> Run:
         lab = Lab(tmp_path / folder, budget=replace(TINY, epochs=3, checkpoints=True))
-        return lab.train(lab.settings(MNIST)[0], "brp", 0, probe=AngleProbe)
+        return lab.train(lab.datasets(MNIST)[0], "brp", 0, probe=AngleProbe)
 
     whole = angles("whole")
     measure = AngleProbe.on_epoch_end
@@ -178,9 +188,9 @@ def _interrupt(*args: object, **options: object) -> None:
 
 
 def test_settings_that_change_a_number_change_the_name_of_the_run(tmp_path: Path) -> None:
-    (setting,) = Lab(tmp_path, budget=TINY).settings(MNIST)
+    (dataset,) = Lab(tmp_path, budget=TINY).datasets(MNIST)
     names = {
-        lab_module._name(Lab(tmp_path, budget=budget).config(setting, "brp", seed, steps=steps), None)
+        stored_name(Lab(tmp_path, budget=budget).plan(dataset, "brp", seed, steps=steps).config, None)
         for budget in (TINY, replace(TINY, lr=1e-4), replace(TINY, train=31))
         for seed in (0, 1)
         for steps in (3, 4)
@@ -201,47 +211,50 @@ def test_data_is_found_by_its_files(tmp_path: Path) -> None:
     found = find_data([tmp_path / "all", tmp_path / "other"])
     assert found == {
         "mnist": tmp_path / "all/mnist",
+        "fashion-mnist": tmp_path / "all/fashion-mnist",
         "fsdd": tmp_path / "all/fsdd",
         "nmnist": tmp_path / "other/NMNIST",
     }
     with pytest.raises(ValueError, match="empty"):
         find_data([tmp_path / "empty"])
     lab = Lab(tmp_path / "out", budget=TINY, data=[tmp_path / "all"])
-    labels = [setting.label for setting in lab.settings(MNIST, CIFAR10, TIDIGITS_1D)]
+    labels = [dataset.label for dataset in lab.datasets(MNIST, CIFAR10, TIDIGITS_1D)]
     assert labels == ["MNIST", "Free Spoken Digit Dataset, in place of TIDigits, 1-D"]
-    assert Setting(DVSGESTURE, "dvsgesture", tmp_path, simulated=True).label == (
-        "simulated gestures, in place of DvsGesture"
-    )
 
 
-def test_full_is_the_paper() -> None:
-    full = budgets.BUDGETS["full"]
-    assert (full.batch_size, full.lr, full.schedule) == (50, 1e-4, "constant")
-    assert (full.epochs, full.seeds) == (100, 3)
-    assert full.long_epochs["mnist"] == full.long_epochs["cifar10"] == 400
-    assert all(full.long_epochs[task] > 400 for task in ("tidigits", "fsdd", "dvsgesture", "nmnist"))
-    assert full.train is full.test is None
-    assert full.networks == budgets.DIGITS  # the paper's, which has no digits of 8x8 pixels
-    assert not any((full.steps, full.batch_sizes, full.task_epochs, full.task_seeds))
+def test_the_paper_budget_is_the_paper() -> None:
+    paper = budgets.BUDGETS["paper"]
+    assert (paper.batch_size, paper.lr, paper.schedule) == (50, 1e-4, "constant")
+    assert (paper.epochs, paper.seeds) == (100, 3)
+    assert paper.train is paper.test is None
+    for name, task in TASKS.items():
+        allowed = {"network", "long_epochs"} if name == "digits" else {"long_epochs"}  # the paper has no 8x8 pixels
+        own = task.override("paper")
+        assert {entry.name for entry in fields(own) if getattr(own, entry.name)} <= allowed
+        assert own.long_epochs == (400 if name in ("mnist", "fashion-mnist", "digits", "cifar10") else 800)
 
 
-def test_cpu_is_all_the_data_on_the_networks_of_the_tasks() -> None:
-    cpu = budgets.BUDGETS["cpu"]
-    assert cpu.train is cpu.test is None
-    assert cpu.networks == budgets.DIGITS  # the paper's, where the task's own is another
+def test_the_short_budget_is_all_the_data_on_the_networks_of_the_tasks() -> None:
+    short = budgets.BUDGETS["short"]
+    assert short.train is short.test is None
+    networks = {name: task.override("short").network for name, task in TASKS.items()}
+    assert {name for name, network in networks.items() if network is not None} == {"digits"}
 
 
-def test_a_budget_gives_some_tasks_epochs_and_seeds_of_their_own(tmp_path: Path) -> None:
-    budget = replace(TINY, epochs=3, task_epochs={"mnist": 2}, long_epochs={"mnist": 5}, task_seeds={"mnist": 1})
-    lab = Lab(tmp_path, budget=budget)
-    mnist, fsdd = (Setting(slot, task, tmp_path) for slot, task in ((MNIST, "mnist"), (TIDIGITS_1D, "fsdd")))
-    assert [lab.config(setting, "brp", 0).epochs for setting in (mnist, fsdd)] == [2, 3]
-    assert [len(lab.seeds(setting)) for setting in (mnist, fsdd)] == [1, 2]
+def test_a_task_gives_a_budget_epochs_and_seeds_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mnist, fsdd = (DatasetInUse(p, task, tmp_path) for p, task in ((MNIST, "mnist"), (TIDIGITS_1D, "fsdd")))
+    record = replace(TASKS["mnist"], budgets={"quick": Override(epochs=2, long_epochs=5, seeds=1)})
+    monkeypatch.setitem(TASKS, "mnist", record)
+    lab = Lab(tmp_path, budget=replace(TINY, epochs=3))
+    assert [lab.plan(dataset, "brp", 0).config.epochs for dataset in (mnist, fsdd)] == [2, 3]
+    assert [len(lab.seeds(dataset)) for dataset in (mnist, fsdd)] == [1, 2]
+    assert [lab.long_epochs(dataset) for dataset in (mnist, fsdd)] == [5, None]
 
 
-def test_table3_trains_longer_where_the_budget_says_so(tmp_path: Path) -> None:
-    for long_epochs, expected in ({}, 1), ({"digits": 2}, 2):
-        lab = Lab(tmp_path, budget=replace(TINY, long_epochs=long_epochs))
+def test_table3_trains_longer_where_the_task_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for long_epochs, expected in (None, 1), (2, 2):
+        override(monkeypatch, replace(SMALL, long_epochs=long_epochs))
+        lab = Lab(tmp_path, budget=TINY)
         measured = [row for row in FIGURES["table3"](lab).rows if row["source"] == "measured"]
         assert {row["epochs"] for row in measured} == {expected}
 
@@ -250,7 +263,7 @@ def test_table3_trains_longer_where_the_budget_says_so(tmp_path: Path) -> None:
 def test_seeds_asked_for_are_used_for_every_task(
     argv: list[str], seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(budgets.BUDGETS, "quick", replace(TINY, task_seeds={"digits": 1}))
+    override(monkeypatch, replace(SMALL, seeds=1))
     assert main(["reproduce", "fig6", *argv, "--out", str(tmp_path), "--device", "cpu"]) == 0
     measured = [row for row in rows(tmp_path / "fig6.csv") if row["source"] == "measured"]
     assert {row["seeds"] for row in measured} == {str(seeds)}

@@ -23,6 +23,7 @@ PACKAGE = Path(snntorch_brp.__file__).parent
 # What each module or folder stands on: it imports only from lower floors, or from its own folder.
 FLOORS = {
     "version": 0,
+    "named": 0,
     "runtime": 0,
     "surrogate": 0,
     "encoding": 0,
@@ -45,7 +46,7 @@ FLOORS = {
     "initialization": 2,
     "sequence": 2,
     "nir": 2,
-    "tasks": 2,
+    "tasks": 3,
     "attachment": 3,
     "fused": 3,
     "plots": 3,

@@ -18,8 +18,8 @@ from snntorch_brp.paper.lab import Lab
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.holdout import hold_back
 from snntorch_brp.runs.run import load_data
-from snntorch_brp.tasks.base import Sets
-from snntorch_brp.tasks.recordings import Choices
+from snntorch_brp.tasks.base import TrainTest
+from snntorch_brp.tasks.recordings import RecordingOptions
 from snntorch_brp.training import loop as loop_module
 from snntorch_brp.training import trainer as trainer_module
 from snntorch_brp.training.checkpoint import read_checkpoint
@@ -29,10 +29,10 @@ SMALL = ["train", "digits", "--model", "64-20-10", "--epochs", "2", "--steps", "
 SMALL += ["--limit-test", "40", "--no-tensorboard"]
 
 
-def sets(count: int = 100, classes: int = 5, groups: torch.Tensor | None = None) -> Sets:
+def sets(count: int = 100, classes: int = 5, groups: torch.Tensor | None = None) -> TrainTest:
     labels = torch.arange(count) % classes
     train = TensorDataset(torch.arange(count)[:, None].float(), labels)
-    return Sets(train, TensorDataset(torch.zeros(3, 1), torch.zeros(3).long()), "", groups=groups)
+    return TrainTest(train, TensorDataset(torch.zeros(3, 1), torch.zeros(3).long()), "", groups=groups)
 
 
 def numbers(dataset: object) -> set[int]:
@@ -59,7 +59,7 @@ def test_whole_speakers_are_held_back() -> None:
         for speaker in "abcd"
         for label in range(3)
     ]
-    parted = Choices(split="speaker").part(recordings, torch.arange(12)[:, None])
+    parted = RecordingOptions(split="speaker").part(recordings, torch.arange(12)[:, None])
     held = hold_back(parted, 0.1, seed=0)
     speaker_of = [recording.speaker for recording in recordings]
     train, validation, test = (
@@ -126,10 +126,10 @@ def test_without_validation_there_is_no_curve_and_no_patience(
 
 def test_the_lab_trains_on_everything_under_the_old_keys(tmp_path: Path) -> None:
     lab = Lab(tmp_path, budget=BUDGETS["quick"])
-    from snntorch_brp.paper.budgets import Setting, Slot
+    from snntorch_brp.paper.datasets import DatasetInUse, PaperDataset
 
-    setting = Setting(Slot("digits", ("digits",)), "digits", None)
-    config = lab.config(setting, "brp", 0)
+    dataset = DatasetInUse(PaperDataset("digits", "digits"), "digits", None)
+    config = lab.plan(dataset, "brp", 0).config
     assert config.validation == 0
     added = {"validation", "consolidation", "regions", "encoder", "hidden_lr"}
     assert not added & set(config.key())

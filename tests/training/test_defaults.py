@@ -16,7 +16,7 @@ from snntorch_brp.cli import main
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.run import CALIBRATED, start_trainer
 from snntorch_brp.sequence import observe, unroll
-from snntorch_brp.tasks.base import Sets
+from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.training import BRPTrainer
 from snntorch_brp.training.checkpoint import read_checkpoint
 
@@ -28,7 +28,7 @@ SMALL = ["train", "digits", "--model", "64-20-10", "--epochs", "1", "--steps", "
 SMALL += ["--limit-test", "40", "--no-tensorboard"]
 
 
-def blots() -> Sets:
+def blots() -> TrainTest:
     """Dark images with a bright square somewhere in each: as sparse as handwritten digits."""
     generator = torch.Generator().manual_seed(0)
     images = torch.zeros(CALIBRATED + 10, 1, 28, 28)
@@ -36,7 +36,7 @@ def blots() -> Sets:
     for image, (row, column) in zip(images, corners, strict=True):
         image[0, row : row + 8, column : column + 8] = 0.9
     samples = TensorDataset(images, torch.randint(10, (len(images),), generator=generator))
-    return Sets(samples, samples, "none")
+    return TrainTest(samples, samples, "none")
 
 
 def rates(trainer: BRPTrainer) -> dict[str, float]:
