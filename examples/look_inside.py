@@ -53,4 +53,6 @@ def main(epochs: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Silent neurons, operations and gradient angles during training.")
     parser.add_argument("--epochs", type=int, default=4)
-    main(parser.parse_args().epochs)
+    parser.add_argument("--quick", action="store_true", help="as the tests run it: one epoch")
+    args = parser.parse_args()
+    main(1 if args.quick else args.epochs)

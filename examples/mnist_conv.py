@@ -66,3 +66,4 @@ net.eval()
 with torch.no_grad():
     activity = observe(net, lambda: unroll(net, spikes))
 spike_raster(activity, inputs=spikes, title="one image").savefig("mnist_conv.png")
+print("figure: mnist_conv.png")

@@ -102,3 +102,4 @@ for ax, model, title in zip(axes, (bptt, net), ("BPTT", "reward propagation"), s
     spikeplot.raster(hidden, ax, s=4, c="black")
     ax.set(title=title, xlabel="time step", ylabel="hidden neuron")
 figure.savefig("mnist_dense.png")
+print("figure: mnist_dense.png")

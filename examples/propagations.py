@@ -49,3 +49,4 @@ for rule in (BRP(), RewardPrediction(), SignProjection(), ErrorProjection(), Bac
 ax.set(xlabel="epoch", ylabel="test accuracy")
 ax.legend()
 figure.savefig("propagations.png")
+print("figure: propagations.png")

@@ -10,12 +10,9 @@
 # see, its input's and its neuron's, and one signal that it is sent, the error δ of its neuron: Δw_i ∝ δ (z_i - z_out).
 
 # %%
-import sys
-from pathlib import Path
-
 import torch
 
-from snntorch_brp.shifting import ShiftingNetwork, accuracy, encode, fit, tasks
+from snntorch_brp.shifting import ShiftingNetwork, accuracy, encode, fit, recipes
 from snntorch_brp.shifting.raster import spike_times
 
 # %% [markdown]
@@ -39,11 +36,11 @@ print("the last input that each has heard came at", [round(t, 3) for t in fired.
 # takes it from there; `fit` does that for the epochs of a recipe.
 
 # %%
-spikes, labels = tasks.xor()
+spikes, labels = recipes.xor()
 generator = torch.Generator().manual_seed(0)
-net = tasks.XOR.network(generator=generator)
+net = recipes.XOR.network(generator=generator)
 print(f"before: {accuracy(net, spikes, labels):.0%} right")
-for epoch, share in enumerate(fit(net, spikes, labels, tasks.XOR.schedule, generator=generator)):
+for epoch, share in enumerate(fit(net, spikes, labels, recipes.XOR.schedule, generator=generator)):
     if epoch % 100 == 99:
         print(f"epoch {epoch + 1}: {share:.0%} right")
 
@@ -52,8 +49,8 @@ for epoch, share in enumerate(fit(net, spikes, labels, tasks.XOR.schedule, gener
 
 # %%
 figure = spike_times(net, spikes[1:2], title="exclusive or of 0 and 1")
-if len(sys.argv) > 1:
-    figure.savefig(Path(sys.argv[1]))
+figure.savefig("shifting_learning.png")
+print("figure: shifting_learning.png")
 
 # %% [markdown]
 # The error of the hidden neurons came back through the forward weights, `feedback="symmetric"`, as the authors have
@@ -62,6 +59,6 @@ if len(sys.argv) > 1:
 
 # %%
 generator.manual_seed(0)
-net = tasks.XOR.network(feedback="random", generator=generator)
-history = list(fit(net, spikes, labels, tasks.XOR.schedule, generator=generator))
+net = recipes.XOR.network(feedback="random", generator=generator)
+history = list(fit(net, spikes, labels, recipes.XOR.schedule, generator=generator))
 print(f"random feedback: {history[-1]:.0%} right")

@@ -1,8 +1,6 @@
 """Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
 
-from snntorch_brp.attach import Attached, Online, attach
-from snntorch_brp.callbacks import Callback, EarlyStopping
-from snntorch_brp.checkpoint import Checkpoints
+from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.consolidation import (
     STDP,
     Consolidation,
@@ -11,10 +9,14 @@ from snntorch_brp.consolidation import (
     PseudoGradient,
     SimilarityMatching,
     StateDifference,
+    consolidation_named,
+    trace,
 )
 from snntorch_brp.encoding import DirectEncoder, RateEncoder, label_spikes, rate_encode
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.firing import firing_fault, firing_message
 from snntorch_brp.initialization import calibrate, patch_filters
+from snntorch_brp.learning_rates import parameter_groups
 from snntorch_brp.neurons import RefractoryLeaky, reset_state
 from snntorch_brp.propagation import (
     BRP,
@@ -24,11 +26,16 @@ from snntorch_brp.propagation import (
     Propagation,
     RewardPrediction,
     SignProjection,
+    propagation_named,
 )
+from snntorch_brp.runs.trained import load
+from snntorch_brp.sequence import observe, unroll
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
-from snntorch_brp.trainer import BRPTrainer
-from snntorch_brp.unroll import observe, unroll
+from snntorch_brp.training import BRPTrainer
+from snntorch_brp.training.callbacks import Callback, EarlyStopping
+from snntorch_brp.training.checkpoint import Checkpoints
+from snntorch_brp.version import __version__
 
 __all__ = [
     "BRP",
@@ -56,13 +63,21 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "__version__",
     "attach",
     "boxcar",
     "calibrate",
+    "consolidation_named",
+    "firing_fault",
+    "firing_message",
     "label_spikes",
+    "load",
     "observe",
+    "parameter_groups",
     "patch_filters",
+    "propagation_named",
     "rate_encode",
     "reset_state",
+    "trace",
     "unroll",
 ]

@@ -2,24 +2,6 @@
 
 A consolidation looks at δ_l = TP·B_l and at the layer's own window, and says where on the layer's outputs a
 gradient is put. The layer's own dynamics and synapse turn that into a weight change; nothing else is involved.
-
-What they reach on scikit-learn's handwritten digits, by ``examples/consolidations.py`` (64-300-10, 12 epochs, one
-seed; 93.9 % with the hidden layer at rest)::
-
-                                            BRP     RewardPrediction   ErrorProjection
-    PseudoGradient                          95.0        96.1               97.2 %
-    StateDifference, membrane               10.0        10.0               10.0
-    StateDifference, membrane, gain 20      94.4        93.3               92.2
-    StateDifference, rate                   92.2        92.5               85.6
-    StateDifference, rate, gain 5           95.3        93.1               93.3
-    Correlation                             94.7        94.2               95.8
-    Correlation, rectified                  94.7        93.3               95.8
-    SimilarityMatching                      94.7        90.6               96.4
-    STDP                                    86.1        90.3               92.8
-    DifferentialHebb                        85.0        88.9               91.1
-
-PseudoGradient and Correlation clear that bar under every rule, StateDifference with a gain under BRP, and
-SimilarityMatching under BRP and ErrorProjection; STDP and DifferentialHebb are kept because the paper names them.
 """
 
 from __future__ import annotations
@@ -32,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.window import Window
+from snntorch_brp.activity import Window
 
 
 class Gradients(NamedTuple):
@@ -51,13 +33,17 @@ class Consolidation(ABC):
     """A rule for how a layer learns. Write your own by subclassing it.
 
     Attributes:
-        keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current".
-            Nothing else is kept, to save memory.
+        keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current". Nothing
+            else is kept, to save memory. A class attribute, or a property where it depends on the options.
         compares_samples: It may look at all samples of a batch. A class with ``gradients`` of its own does, unless it
             says no; then it may be called with some samples at a time, which stay in cache.
     """
 
-    keeps: ClassVar[frozenset[str]] = frozenset()
+    @property
+    def keeps(self) -> frozenset[str]:
+        """Nothing but spikes here."""
+        return frozenset()
+
     compares_samples: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kw: object) -> None:
@@ -75,7 +61,7 @@ class Consolidation(ABC):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PseudoGradient(Consolidation):
     """δ_l in the place of ∂L/∂s_t at every step (eq. 10 and the authors' code).
 
@@ -99,7 +85,7 @@ class PseudoGradient(Consolidation):
         return Gradients(spikes=delta)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StateDifference(Consolidation):
     """The local objective ½‖h_l - k TP·B_l‖² (eqs. 8-9), with h_l the membrane or the rate.
 
@@ -116,12 +102,11 @@ class StateDifference(Consolidation):
 
     Example:
         >>> delta, window = torch.tensor([[[0.5, -0.5]]]), Window(torch.ones(20, 1, 2))
-        >>> (window.steps * StateDifference("rate").gradients(delta, window).spikes).tolist()
+        >>> (window.steps * StateDifference(state="rate").gradients(delta, window).spikes).tolist()
         [[[0.5, 1.5]]]
     """
 
     compares_samples: ClassVar[bool] = False
-    keeps: ClassVar[frozenset[str]] = frozenset({"membrane"})
 
     state: Literal["membrane", "rate"] = "membrane"
     gain: float = 1.0
@@ -130,6 +115,11 @@ class StateDifference(Consolidation):
         if self.state not in ("membrane", "rate"):
             raise ValueError(f"state must be 'membrane' or 'rate', got {self.state!r}")
 
+    @property
+    def keeps(self) -> frozenset[str]:
+        """The membrane, where it is compared."""
+        return frozenset({"membrane"} if self.state == "membrane" else ())
+
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
         """``∂L/∂v_t = v_t - k δ``, or ``∂L/∂s_t = (rate - k δ) / T``."""
         if self.state == "membrane":
@@ -137,9 +127,13 @@ class StateDifference(Consolidation):
         return Gradients(spikes=(window.rate - self.gain * delta) / window.steps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Correlation(Consolidation):
     """Turn the layer's activity towards a code of the class: the local objective ``-corr(rate, code)``.
+
+    Comparing a layer's normalized activity with what a second network makes of the label, also one of fixed random
+    weights, is counter-current learning (CCL; Kao and Hariharan, "Counter-Current Learning", NeurIPS 2024). Here that
+    network has one layer, and every sample is compared with its own class's code alone.
 
     Under :class:`~snntorch_brp.propagation.BRP`, δ_l is one of K fixed random vectors, and the code is what a fixed
     random network makes of the label: δ_l itself, or with ``rectify`` its positive part, which spikes can reach. Only
@@ -167,12 +161,21 @@ class Correlation(Consolidation):
         return Gradients(spikes=gradient.view_as(window.rate)[None])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimilarityMatching(Consolidation):
     """Samples that are sent the same shall be alike: ``¼ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²``.
 
-    Rates are taken without their mean over the batch (after Nøkland and Eidnes, "Training Neural Networks with Local
-    Error Signals", ICML 2019, whose networks do not spike).
+    This is the similarity matching loss of Nøkland and Eidnes ("Training Neural Networks with Local Error Signals",
+    ICML 2019), whose networks do not spike, with three differences: the activity is compared as it is, and not behind a
+    trained layer of its own; with the cosines of δ, not with those of centered one-hot labels; and a convolution's
+    place by place, not as a standard deviation.
+
+    Args:
+        center: What is subtracted from rates before their cosines are taken: "sample", each sample's mean over its
+            neurons, as Nøkland and Eidnes do; "batch", each neuron's mean over the batch, held fixed in the gradient.
+
+    Raises:
+        ValueError: If ``center`` is neither.
 
     Example:
         >>> delta, window = torch.eye(2)[None], Window(torch.eye(2)[None])
@@ -182,11 +185,18 @@ class SimilarityMatching(Consolidation):
 
     compares_samples: ClassVar[bool] = True
 
+    center: Literal["batch", "sample"] = "batch"
+
+    def __post_init__(self) -> None:
+        if self.center not in ("batch", "sample"):
+            raise ValueError(f"center must be 'batch' or 'sample', got {self.center!r}")
+
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
         """``∂L/∂s_t``, the same at every step."""
         sent = F.normalize(delta.mean(0).flatten(1), dim=1)
         rate = window.rate.flatten(1)
-        rate = rate - rate.mean(0)
+        # A sample's own mean needs no term in the gradient: what follows sums to zero over its neurons.
+        rate = rate - rate.mean(0 if self.center == "batch" else 1, keepdim=True)
         length = rate.norm(dim=1, keepdim=True).clamp(min=_TINY)
         activity = rate / length
         alike = activity @ activity.T
@@ -206,14 +216,26 @@ def _direction(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def trace(x: Tensor, decay: float) -> Tensor:
-    """Exponential trace over time: ``x̄_t = λ x̄_{t-1} + x_t`` for ``[T, *]``."""
+    """Exponential trace over time: ``x̄_t = λ x̄_{t-1} + x_t``, starting from nothing.
+
+    Args:
+        x: Values x_t, ``[T, *]``; flip them in time, and the result, for a trace that runs backwards.
+        decay: Decay λ per step.
+
+    Returns:
+        The trace, ``[T, *]``.
+
+    Example:
+        >>> trace(torch.tensor([1.0, 0.0, 2.0]), 0.5).tolist()
+        [1.0, 0.5, 2.25]
+    """
     steps = [x[0]]
     for x_t in x[1:]:
         steps.append(decay * steps[-1] + x_t)
     return torch.stack(steps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class STDP(Consolidation):
     """Pair-based spike-timing-dependent plasticity, gated by the projected reward (the paper's replacement)::
 
@@ -258,7 +280,7 @@ class STDP(Consolidation):
         return Gradients(current=self.potentiation * after - self.depression * delta * before)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DifferentialHebb(Consolidation):
     """Input spikes times the change of the layer's own activity, gated by the projected reward::
 
@@ -295,3 +317,32 @@ class DifferentialHebb(Consolidation):
 def _check_decay(decay: float) -> None:
     if not 0 <= decay < 1:
         raise ValueError(f"decay must lie in [0, 1), got {decay}")
+
+
+CONSOLIDATIONS: dict[str, type[Consolidation]] = {
+    "pseudo-gradient": PseudoGradient,
+    "state-difference": StateDifference,
+    "correlation": Correlation,
+    "similarity-matching": SimilarityMatching,
+    "stdp": STDP,
+    "differential-hebb": DifferentialHebb,
+}
+
+
+def consolidation_named(name: str) -> Consolidation:
+    """A consolidation with its usual options, by the name that the command line uses.
+
+    Args:
+        name: One of ``CONSOLIDATIONS``, in any case.
+
+    Raises:
+        ValueError: If there is no such consolidation; the message lists the names.
+
+    Example:
+        >>> consolidation_named("stdp")
+        STDP(decay=0.5, potentiation=1.0, depression=1.0)
+    """
+    rule = CONSOLIDATIONS.get(name.lower())
+    if rule is None:
+        raise ValueError(f"there is no consolidation {name!r}; there are: {', '.join(CONSOLIDATIONS)}")
+    return rule()

@@ -17,22 +17,18 @@ def draw_feedback(
     shape: Sequence[int],
     *,
     generator: torch.Generator | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
 ) -> Tensor:
-    """One feedback matrix, Kaiming-uniform as in the reference: U(-b, b) with b = sqrt(6 / N).
+    """One feedback matrix, Kaiming-uniform as in the authors' code: U(-b, b) with b = sqrt(6 / N).
 
-    Drawn on the CPU in float32 and then moved, so that a seed means the same matrix on every device.
+    Drawn on the CPU in float32, whatever torch's defaults are, so that a seed always means the same matrix.
 
     Args:
         num_classes: Number of classes K.
         shape: Shape of the layer's neurons for one sample, N = prod(shape).
         generator: CPU generator to draw from; torch's own when None.
-        dtype: Data type of the result.
-        device: Device of the result.
 
     Returns:
-        Feedback weights, ``[K, *shape]``.
+        Feedback weights, ``[K, *shape]``, float32 on the CPU.
 
     Raises:
         ValueError: If there are no classes or no neurons.
@@ -41,8 +37,8 @@ def draw_feedback(
     if num_classes < 1 or neurons < 1:
         raise ValueError(f"feedback needs classes and neurons, got num_classes={num_classes}, shape={tuple(shape)}")
     bound = math.sqrt(6 / neurons)
-    matrix = torch.empty(num_classes, *shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
-    return matrix.to(device=device, dtype=dtype)
+    matrix = torch.empty(num_classes, *shape, dtype=torch.float32, device="cpu")
+    return matrix.uniform_(-bound, bound, generator=generator)
 
 
 class Feedback(nn.Module):
@@ -111,6 +107,26 @@ class Feedback(nn.Module):
         held = held.to(like.dtype)  # the buffer itself stays in float32, whatever autocast does
         return held if kept == tuple(shape) else F.interpolate(held, size=tuple(shape[1:]))
 
+    def set_matrix(self, layer: str, matrix: Tensor) -> None:
+        """Put a matrix of one's own in the place of the one that would be drawn for a layer.
+
+        Args:
+            layer: The layer's name in its network, as in ``named_modules``.
+            matrix: B_l, ``[K, *shape]``; with regions, ``[K, C, regions, ...]``. It is copied.
+
+        Raises:
+            ValueError: If it is not for ``num_classes`` classes.
+
+        Example:
+            >>> feedback = Feedback(10)
+            >>> feedback.set_matrix("lif1", torch.ones(10, 5))
+            >>> feedback.matrix("lif1", (5,)).sum()
+            tensor(50.)
+        """
+        if matrix.dim() < 2 or len(matrix) != self.num_classes:
+            raise ValueError(f"a feedback matrix is [K={self.num_classes}, *shape], got shape {tuple(matrix.shape)}")
+        self.register_buffer(_buffer_name(layer), matrix.detach().clone())
+
     def _kept(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of what is kept of a layer's matrix, without the classes."""
         if self.regions is None or len(shape) < 2:
@@ -129,4 +145,5 @@ _PREFIX = "layer:"
 
 
 def _buffer_name(layer: str) -> str:
-    return _PREFIX + layer.replace(".", "/")  # a buffer's name must not contain a dot
+    """One name for each layer: a buffer's must not contain a dot, and a module's own may contain a slash."""
+    return _PREFIX + layer.replace("~", "~0").replace("/", "~1").replace(".", "/")

@@ -78,22 +78,34 @@ def calibrate(net: nn.Sequential, x: Tensor, *, mean: float = -0.2, std: float =
         The mean rate of each layer of neurons, by name.
 
     Raises:
-        ValueError: If a synapse leads to no neuron.
+        ValueError: If a synapse leads to no neuron; the network is as it was then.
 
     Example:
         >>> rates = calibrate(mlp([64, 100, 10]), (torch.rand(20, 8, 64) < 0.3).float())
         >>> {name: 0.05 < rate < 0.5 for name, rate in rates.items()}
         {'fc1_lif': True, 'fc2_lif': True}
     """
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    training = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        return _calibrated(net, x, mean=mean, std=std)
+    except BaseException:
+        net.load_state_dict(before)
+        raise
+    finally:
+        reset_state(net)
+        for module, was in training.items():
+            module.training = was
+
+
+def _calibrated(net: nn.Sequential, x: Tensor, *, mean: float, std: float) -> dict[str, float]:
     rates: dict[str, float] = {}
     leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
-    training = net.training
-    net.eval()
     for place, (name, module) in enumerate(leaves):
         if is_spiking(module):
             reset_state(module)
             x = torch.stack([module(x_t) for x_t in x])
-            reset_state(module)
             rates[name] = x.mean().item()
             continue
         if isinstance(module, Standardize):
@@ -104,7 +116,6 @@ def calibrate(net: nn.Sequential, x: Tensor, *, mean: float = -0.2, std: float =
                 raise ValueError(f"'{name}' leads to no neuron: what should its currents be scaled to?")
             _scale(module, x, mean=mean * float(neuron.threshold), std=std * float(neuron.threshold))
         x = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    net.train(training)
     return rates
 
 

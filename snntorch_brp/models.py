@@ -1,7 +1,7 @@
 """The paper's networks (Table II), and functions to write your own.
 
 All are plain ``nn.Sequential`` networks of snnTorch neurons that take one time step a call
-(:func:`snntorch_brp.unroll` runs a sequence), and train by ordinary BPTT as well as by any rule here.
+(:func:`snntorch_brp.sequence` runs a sequence), and train by ordinary BPTT as well as by any rule here.
 """
 
 from __future__ import annotations
@@ -134,13 +134,13 @@ _Spec = _Conv | _Pool | _Dense
 def _read(part: str) -> _Spec:
     if match := re.fullmatch(r"(?i)conv(\d+)x(\d+)x(\d+)", part):
         height, kernel, channels = map(int, match.groups())
-        if height in (1, kernel):
+        if height in (1, kernel) and kernel and channels:
             return _Conv(kernel, channels)
-    elif match := re.fullmatch(r"(?i)s(\d+)", part):
+    elif (match := re.fullmatch(r"(?i)s(\d+)", part)) and int(match[1]):
         return _Pool(int(match[1]))
-    elif match := re.fullmatch(r"(?i)(?:fc)?(\d+)", part):
+    elif (match := re.fullmatch(r"(?i)(?:fc)?(\d+)", part)) and int(match[1]):
         return _Dense(int(match[1]))
-    raise ValueError(f"cannot read layer {part!r}: write Conv5x5x28, S2 or FC1000, joined by dashes")
+    raise ValueError(f"cannot read layer {part!r}: write Conv5x5x28, S2 or FC1000, joined by dashes, no size being 0")
 
 
 def _build(specs: Sequence[_Spec], input_shape: Sequence[int], neuron: Neuron) -> nn.Sequential:
@@ -170,6 +170,10 @@ def _build(specs: Sequence[_Spec], input_shape: Sequence[int], neuron: Neuron) -
         elif spec.size > 1:
             layers[f"pool{number}"] = (nn.AvgPool1d if one_d else nn.AvgPool2d)(spec.size)
             shape = (shape[0], *(length // spec.size for length in shape[1:]))
+        if 0 in shape:
+            raise ValueError(f"nothing is left behind S{getattr(spec, 'size', 1)}: the picture is smaller than that")
+    if not isinstance(specs[-1], _Dense) if specs else True:
+        raise ValueError("a network ends with a fully connected layer of one neuron a class, such as FC10")
     return nn.Sequential(OrderedDict(layers))
 
 

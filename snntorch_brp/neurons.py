@@ -75,13 +75,23 @@ class RefractoryLeaky(snn.Leaky):
         output: With ``init_hidden``, return the membrane too.
         learn_beta: Make g a parameter.
         learn_threshold: Make θ a parameter.
+        surrogate_disable: Spike without a gradient.
+        graded_spikes_factor: What the spikes that are handed on are multiplied with; the reset is not.
+        learn_graded_spikes_factor: Make that factor a parameter.
+        reset_delay: False shows the membrane after the reset already in the step of the spike, where snnTorch's
+            default shows it as it crossed the threshold. The spikes are the same. Needs ``tau_ref=1`` and zero
+            potentials.
+        reset_mechanism: "zero", the only one that eq. 2 has; taken so that this class can stand where ``snn.Leaky``
+            does.
+        inhibition: Refused unless False: eq. 2 has no competition within a layer.
+        state_quant: Refused unless False: the refractory flag belongs to the membrane as it was.
 
     Shapes:
         Input ``[B, *]``, membrane ``[B, *]``; output ``(spk, mem)``, each ``[B, *]`` (only ``spk`` with
         ``init_hidden`` and not ``output``), in the dtype of the input.
 
     Raises:
-        ValueError: If ``tau_ref`` is not a whole number of at least 1.
+        ValueError: If ``tau_ref`` is not a whole number of at least 1, or an argument is refused.
 
     Example:
         >>> lif = RefractoryLeaky(beta=0.2, threshold=0.5)
@@ -105,34 +115,69 @@ class RefractoryLeaky(snn.Leaky):
         output: bool = False,
         learn_beta: bool = False,
         learn_threshold: bool = False,
+        surrogate_disable: bool = False,
+        graded_spikes_factor: float | Tensor = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        reset_delay: bool = True,
+        reset_mechanism: str = "zero",
+        inhibition: bool = False,
+        state_quant: bool = False,
     ) -> None:
         if int(tau_ref) != tau_ref or tau_ref < 1:
             raise ValueError(f"tau_ref must be a whole number of steps, at least 1, got {tau_ref}")
+        if not reset_delay and (tau_ref > 1 or v_rest or v_reset):
+            raise ValueError(
+                f"reset_delay=False needs tau_ref=1 and zero potentials, got {tau_ref=}, {v_rest=}, {v_reset=}"
+            )
+        _check_reset(reset_mechanism)
+        for name, value in (("inhibition", inhibition), ("state_quant", state_quant)):
+            if value:
+                raise ValueError(
+                    f'RefractoryLeaky has no {name}: use snn.Leaky(..., reset_mechanism="zero", {name}=...)'
+                )
         super().__init__(
             beta,
             threshold,
             spike_grad=spike_grad or boxcar(),
+            surrogate_disable=surrogate_disable,
             init_hidden=init_hidden,
             learn_beta=learn_beta,
             learn_threshold=learn_threshold,
-            reset_mechanism="zero",
+            reset_mechanism=reset_mechanism,
             output=output,
+            graded_spikes_factor=graded_spikes_factor,
+            learn_graded_spikes_factor=learn_graded_spikes_factor,
+            reset_delay=reset_delay,
         )
+        if surrogate_disable:
+            self.spike_grad = _step  # snnTorch's own gives float32 whatever the membrane is
         self.tau_ref = int(tau_ref)
         self.v_rest = float(v_rest)
         self.v_reset = float(v_reset)
         self.detach_reset = detach_reset
         self._forget()
 
+    @property
+    def reset_mechanism(self) -> str:
+        """Always "zero": what eq. 2 does."""
+        return "zero"
+
+    @reset_mechanism.setter
+    def reset_mechanism(self, name: str) -> None:
+        _check_reset(name)
+
     def _forget(self) -> None:
         """Drop the spikes kept for the refractory flag."""
         self._spikes: tuple[Tensor, ...] = ()  # s_{t-1}, s_{t-2}, ...: at most τ_ref of them
         self._spikes_of: Tensor | None = None  # the membrane they belong to
+        self._grown = False  # whether that membrane had a graph
 
     def _flag(self) -> Tensor:
         """r_{t-1} = 1 - Π_{k<τ_ref} (1 - s_{t-1-k}), from the membrane alone where nothing else is known."""
         if self._spikes_of is not self.mem:
             self._spikes = (self.spike_grad(self.mem - self.threshold),)
+        elif self._grown and not self.mem.requires_grad:  # detached in place, as snn.Leaky.detach_hidden() does
+            self._spikes = tuple(s.detach() for s in self._spikes)
         spikes = tuple(s.detach() for s in self._spikes) if self.detach_reset else self._spikes
         if len(spikes) == 1:
             return spikes[0]
@@ -153,14 +198,17 @@ class RefractoryLeaky(snn.Leaky):
         self.mem = refractory_membrane(
             input_,
             self.mem,
-            self._flag(),
+            self._flag() if self.reset_delay else torch.zeros_like(self.mem),
             beta=self.beta.clamp(0, 1),
             v_rest=self.v_rest,
             v_reset=self.v_reset,
         )
         spk = self.spike_grad(self.mem - self.threshold)
         self._spikes = (spk, *self._spikes[: self.tau_ref - 1])
-        self._spikes_of = self.mem
+        if not self.reset_delay:
+            self.mem = (1 - (spk.detach() if self.detach_reset else spk)) * self.mem
+        self._spikes_of, self._grown = self.mem, self.mem.requires_grad
+        spk = spk * self.graded_spikes_factor.to(spk.dtype)
         return spk if self.init_hidden and not self.output else (spk, self.mem)
 
     def reset_mem(self) -> Tensor:
@@ -185,7 +233,23 @@ class RefractoryLeaky(snn.Leaky):
             f"tau_ref={self.tau_ref}",
         ]
         parts += [f"{name}={getattr(self, name)}" for name in ("v_rest", "v_reset") if getattr(self, name)]
-        return ", ".join(parts + (["detach_reset=True"] if self.detach_reset else []))
+        graded = isinstance(self.graded_spikes_factor, nn.Parameter) or self.graded_spikes_factor.ne(1).any()
+        parts += [f"graded_spikes_factor={_short(self.graded_spikes_factor)}"] if graded else []
+        parts += [name + "=True" for name in ("detach_reset", "surrogate_disable") if getattr(self, name)]
+        return ", ".join(parts + ([] if self.reset_delay else ["reset_delay=False"]))
+
+
+def _check_reset(name: str) -> None:
+    if name != "zero":
+        raise ValueError(
+            f"RefractoryLeaky resets to zero (eq. 2), and not by reset_mechanism={name!r}: use snn.Leaky(..., "
+            f"reset_mechanism={name!r})"
+        )
+
+
+def _step(u: Tensor) -> Tensor:
+    """1 where ``u > 0``, else 0, without a gradient."""
+    return (u > 0).to(u.dtype)
 
 
 def _short(value: Tensor) -> str:

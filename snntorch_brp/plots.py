@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from snntorch_brp.unroll import Activity
+from snntorch_brp.sequence import Activity
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]], *, title: str = "") -> Figure:
     """Loss and accuracy over the epochs.
 
     Args:
-        rows: One an epoch, as :meth:`snntorch_brp.trainer.EpochResult.row` gives them.
+        rows: One an epoch, as :meth:`snntorch_brp.training.EpochResult.row` gives them.
         title: Title of the figure.
 
     Raises:
@@ -29,7 +29,7 @@ def learning_curve(rows: Sequence[Mapping[str, float]], *, title: str = "") -> F
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for ax, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for key, label in ((quantity, "training"), (f"validation_{quantity}", "test")):
+        for key, label in ((quantity, "training"), (f"validation_{quantity}", "validation")):
             if key in rows[0]:
                 ax.plot(epochs, [row[key] for row in rows], marker="o", markersize=3, label=label)
         ax.set(xlabel="epoch", ylabel=quantity)
@@ -52,7 +52,7 @@ def spike_raster(
     """Spikes of every layer over time, for one sample.
 
     Args:
-        activity: From :func:`snntorch_brp.unroll.observe`.
+        activity: From :func:`snntorch_brp.sequence.observe`.
         inputs: Input spikes, ``[T, B, *]``, drawn on top.
         sample: Number of the sample in the batch.
         neurons: How many neurons of a layer to draw, evenly spaced.
@@ -91,10 +91,10 @@ def membrane_traces(
     generator: torch.Generator | None = None,
     title: str = "",
 ) -> Figure:
-    """Membrane potentials of random neurons of one layer, their spikes riding on top (as Fig. 7 of the paper).
+    """Membrane potentials of random neurons of one layer, with their spikes (as Fig. 7 of the paper).
 
     Args:
-        activity: The layer's, from :func:`snntorch_brp.unroll.observe`.
+        activity: The layer's, from :func:`snntorch_brp.sequence.observe`.
         threshold: The layer's threshold, drawn as a dashed line.
         sample: Number of the sample in the batch.
         neurons: How many neurons to draw.
@@ -103,20 +103,24 @@ def membrane_traces(
     """
     membrane, spikes = (x[:, sample].flatten(1) for x in (activity.membrane, activity.spikes))
     neurons = min(neurons, membrane.shape[1])
-    chosen = torch.randperm(membrane.shape[1], generator=generator)[:neurons].sort().values
+    chosen = torch.randperm(membrane.shape[1], generator=generator)[:neurons].sort().values.tolist()
     columns = min(3, neurons)
     rows = -(-neurons // columns)
-    figure = plt.figure(figsize=(8, 1.5 * rows + 1))
-    splt.traces(
-        membrane[:, chosen],
-        spk=spikes[:, chosen],
-        dim=(rows, columns) if rows * columns == neurons else (neurons, 1),
-        spk_height=2,
-        titles=[f"neuron {i}" for i in chosen.tolist()],
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(8, 1.5 * rows + 1), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
-    for ax in figure.axes:
+    for ax in axes.flat[neurons:]:
+        ax.set_visible(False)
+    for ax, neuron in zip(axes.flat, chosen, strict=False):
+        ax.plot(membrane[:, neuron], color="black", linewidth=1)
+        fired = spikes[:, neuron].nonzero().flatten()
+        ax.plot(fired, membrane[fired, neuron], "o", color="tab:red", markersize=4)
         ax.axhline(threshold, color="gray", linestyle="--", linewidth=0.8)
-    figure.suptitle(f"{title}\nmembrane potential, raised by 2 where the neuron fires; dashed: threshold", fontsize=10)
+        ax.set_title(f"neuron {neuron}", fontsize=9)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.supxlabel("time step", fontsize=10)
+    figure.supylabel("membrane potential", fontsize=10)
+    figure.suptitle(f"{title}\nred: the neuron fires; dashed: its threshold, {threshold:g}", fontsize=10)
     return figure
 
 

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.activity import Window
 from snntorch_brp.encoding import label_spikes
-from snntorch_brp.window import Window
 
 
 def project(signal: Tensor, feedback: Tensor) -> Tensor:
@@ -32,12 +32,14 @@ class Propagation(ABC):
         local: Spikes are cut between layers. Only true backpropagation says no.
         needs_output: The signal waits for the output rate y (update locking). Where it does not, a layer can
             learn, and be forgotten, as soon as it has run.
+        reads_classes: Label and prediction are distributions over classes; real-valued targets do not fit.
         compares_samples: ``signal`` may look at all samples of a batch. A class with a ``signal`` of its own does,
             unless it says no; then it may be called with some samples at a time, which stay in cache.
     """
 
     local: ClassVar[bool] = True
     needs_output: ClassVar[bool] = False
+    reads_classes: ClassVar[bool] = False
     compares_samples: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kw: object) -> None:
@@ -57,22 +59,30 @@ class Propagation(ABC):
             label: ȳ, ``[T or 1, B, K]``, from :meth:`label`.
             window: What the layer itself did; ``window.rate`` is its mean spike rate, ``[B, *]``.
             feedback: The layer's own B_l, ``[K, *]``.
-            output: The network's output rate y, ``[B, K]``; None unless ``needs_output``.
+            output: The network's output rate y, ``[B, K]``, or ``[T, B, K]`` where there is a label for every step;
+                None unless ``needs_output``.
 
         Returns:
             TP, ``[T or 1, B, K]``, or None for a layer that does not learn.
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BRP(Propagation):
     """Biologically plausible reward propagation (eq. 5): ``TP = ȳ``, the label and nothing else.
+
+    Sending the label through a fixed random matrix is direct random target projection (DRTP; Frenkel, Lefebvre, Bol,
+    "Learning Without Feedback", arXiv 2019, Frontiers in Neuroscience 2021); BRP is that in a spiking network.
+
+    With ``centered`` the signal ``ȳ - 1/K`` is, but for its sign, the limit κ -> 0 of :class:`RewardPrediction`: a
+    layer that reads nothing predicts every class alike. The sign is that of B_l, whose entries are as often negative
+    as positive.
 
     Args:
         label_rate: Probability that the label neuron fires at a step (eq. 4); 1 is one-hot at every step.
         stepwise: Send Label_spikes(t) step by step instead of its mean ȳ.
         generator: Source of the Bernoulli label spikes.
-        centred: Send ``ȳ - 1/K``, so that the sum over all classes pushes nothing.
+        centered: Send ``ȳ - 1/K``, so that the sum over all classes pushes nothing.
 
     Example:
         >>> rule = BRP()
@@ -86,7 +96,7 @@ class BRP(Propagation):
     label_rate: float = 1.0
     stepwise: bool = False
     generator: torch.Generator | None = None
-    centred: bool = False
+    centered: bool = False
 
     def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
         """Label_spikes(t), ``[T, B, K]``, or their mean ȳ, ``[1, B, K]``."""
@@ -97,18 +107,22 @@ class BRP(Propagation):
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = ȳ``, or ``ȳ - 1/K``."""
-        return label - 1 / label.shape[-1] if self.centred else label
+        return label - 1 / label.shape[-1] if self.centered else label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RewardPrediction(Propagation):
     """Reward minus the layer's own prediction of it: ``TP = p_l - ȳ`` with::
 
         p_l = softmax(κ B_l·rate_l / (mean row norm of B_l)²)
 
-    The layer reads the reward from its own activity through the same fixed B_l that brings the label, and
-    falls silent once it predicts it. Label only, like BRP: nothing of any other layer is seen. This rule is
-    this project's own, in the spirit of eqs. 8-9 and of the reward prediction error of dopamine neurons.
+    The layer reads the reward from its own activity through the same fixed B_l that brings the label, and is sent
+    nothing once it predicts it. Label only, like BRP: nothing of any other layer is seen.
+
+    This is a fixed random local classifier (Mostafa, Ramesh, Cauwenberghs, "Deep Supervised Learning Using Local
+    Errors", Frontiers in Neuroscience 2018; in spiking networks DECOLLE, Kaiser, Mostafa, Neftci, Frontiers in
+    Neuroscience 2020; with a softmax LLS and TESS, Apolinario et al. 2025) whose matrix is the one that brings the
+    label in BRP; it reads rates over the whole window.
 
     With ``cosine`` it reads the direction of its activity alone, ``p_l = softmax(κ cos(B_l, rate_l - mean rate))``:
     in a large layer the product of rates and B_l grows with the number of neurons, so that the reading is sure of
@@ -124,6 +138,7 @@ class RewardPrediction(Propagation):
         [[[0.5, -0.5]]]
     """
 
+    reads_classes: ClassVar[bool] = True
     compares_samples: ClassVar[bool] = False
 
     kappa: float = 5.0
@@ -140,7 +155,15 @@ class RewardPrediction(Propagation):
         return torch.softmax(self.kappa * reading, dim=1) - label
 
 
-@dataclass(frozen=True)
+def _known(output: Tensor | None, rule: Propagation) -> Tensor:
+    if output is None:
+        raise ValueError(
+            f"{type(rule).__name__} compares the network's output rate y with the label, and got output=None"
+        )
+    return output
+
+
+@dataclass(frozen=True, kw_only=True)
 class ErrorProjection(Propagation):
     """Direct feedback alignment (eq. 6): ``TP = y - ȳ``.
 
@@ -155,13 +178,12 @@ class ErrorProjection(Propagation):
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = y - ȳ``."""
-        assert output is not None
-        return output - label
+        return _known(output, self) - label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SignProjection(Propagation):
-    """The sign of the error (eq. 7): ``TP = sign(y - ȳ)``.
+    """Sign of the error, direct feedback alignment with signs alone (eq. 7): ``TP = sign(y - ȳ)``.
 
     Example:
         >>> label, y = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.25, 0.75]])
@@ -174,11 +196,10 @@ class SignProjection(Propagation):
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = sign(y - ȳ)``."""
-        assert output is not None
-        return torch.sign(output - label)
+        return torch.sign(_known(output, self) - label)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Backprop(Propagation):
     """The pseudo-BP baseline: the true gradient, through all layers and all steps.
 
@@ -195,7 +216,7 @@ class Backprop(Propagation):
         """Nothing is sent: autograd brings the error back."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OutputOnly(Propagation):
     """The baseline that every rule must beat: hidden layers stay as they were drawn, the output learns.
 
@@ -208,3 +229,41 @@ class OutputOnly(Propagation):
 
     def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent."""
+
+
+PROPAGATIONS: dict[str, type[Propagation]] = {
+    "brp": BRP,
+    "reward-prediction": RewardPrediction,
+    "error": ErrorProjection,
+    "sign": SignProjection,
+    "backprop": Backprop,
+    "output-only": OutputOnly,
+}
+ALIASES = {
+    "drtp": "brp",
+    "dfa": "error",
+    "sdfa": "sign",
+    "bptt": "backprop",
+    "bp": "backprop",
+    "shallow": "output-only",
+}
+
+
+def propagation_named(name: str) -> Propagation:
+    """A rule with its usual options, by the name that the command line and the figures use, or by the field's own.
+
+    Args:
+        name: One of ``PROPAGATIONS`` or ``ALIASES``, in any case.
+
+    Raises:
+        ValueError: If there is no such rule; the message lists the names.
+
+    Example:
+        >>> propagation_named("dfa")
+        ErrorProjection()
+    """
+    rule = PROPAGATIONS.get(ALIASES.get(name.lower(), name.lower()))
+    if rule is None:
+        aliases = ", ".join(f"{alias} = {meant}" for alias, meant in ALIASES.items())
+        raise ValueError(f"there is no propagation {name!r}; there are: {', '.join(PROPAGATIONS)} (and {aliases})")
+    return rule()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.attach import attach
+from snntorch_brp.attachment import attach
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.neurons import reset_state, unwrapped
 from snntorch_brp.propagation import Backprop, Propagation
-from snntorch_brp.trainer import Loss, rate_mse
-from snntorch_brp.unroll import spikes_of, unroll
+from snntorch_brp.sequence import spikes_of, unroll
+from snntorch_brp.training import Loss, rate_mse
 
 
 def layer_gradients(
@@ -28,7 +29,7 @@ def layer_gradients(
     consolidation: Consolidation | None = None,
     loss: Loss | None = None,
     loops_inside: bool | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """What each layer's parameters would be changed by, under a rule, for one batch.
@@ -42,10 +43,10 @@ def layer_gradients(
         propagation: The rule.
         num_classes: Number of classes K.
         feedback: The fixed matrices B_l, such as ``trainer.attached.feedback``; drawn from ``seed`` when None.
-        consolidation: As in :func:`snntorch_brp.attach`.
+        consolidation: As in :func:`snntorch_brp.attachment`.
         loss: Loss of the output spikes and labels; the paper's mean squared error when None.
         loops_inside: Whether ``net(x)`` runs all steps; when None, everything but an ``nn.Sequential`` does.
-        output: As in :func:`snntorch_brp.attach`.
+        output: As in :func:`snntorch_brp.attachment`.
         seed: Of torch's random numbers while the network runs, so that every rule sees the same dropout.
 
     Returns:
@@ -83,7 +84,7 @@ def gradient_angles(
     consolidation: Consolidation | None = None,
     loss: Loss | None = None,
     loops_inside: bool | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
     """Angle between a rule's change of each layer and the true gradient's, in degrees.
@@ -101,7 +102,7 @@ def gradient_angles(
         consolidation: How a layer learns.
         loss: Loss of the output.
         loops_inside: Whether ``net(x)`` runs all steps.
-        output: Name of the output neuron.
+        output: Name of the output, or names.
         seed: Of torch's random numbers.
 
     Returns:

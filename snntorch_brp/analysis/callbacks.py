@@ -11,8 +11,8 @@ from snntorch_brp.analysis.alignment import gradient_angles
 from snntorch_brp.analysis.counting import analyse
 from snntorch_brp.analysis.statistics import Statistics
 from snntorch_brp.propagation import Propagation
-from snntorch_brp.trainer import BRPTrainer, Callback, EpochResult
-from snntorch_brp.unroll import unroll
+from snntorch_brp.sequence import unroll
+from snntorch_brp.training import BRPTrainer, Callback, EpochResult
 
 
 class ActivityMonitor(Callback):
@@ -99,6 +99,7 @@ class AlignmentMonitor(Callback):
                 consolidation=attached.consolidation,
                 loss=trainer.loss,
                 loops_inside=trainer.loops_inside,
+                output=attached.output,
                 seed=self.seed,
             )
             self.history.append((epoch, name, angles))

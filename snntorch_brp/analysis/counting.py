@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snntorch_brp.analysis.statistics import LayerStatistics, Statistics, SynapseStatistics
 from snntorch_brp.neurons import spiking_layers, takes_sequence, unwrapped
-from snntorch_brp.unroll import spikes_of
+from snntorch_brp.sequence import spikes_of
 
 Synapse = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 

@@ -11,17 +11,25 @@ import logging
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from snntorch_brp.cli import data, reproduce, shift, train
+from snntorch_brp.version import __version__
 
 COMMANDS: tuple[ModuleType, ...] = (train, data, shift, reproduce)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong argument is told in one line, and where help is; the usage of ``train`` alone has a dozen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (options: {self.prog} --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``snntorch-brp``, with every subcommand."""
-    parser = argparse.ArgumentParser(
-        prog="snntorch-brp", description="Train spiking networks without backpropagation between layers."
-    )
+    parser = _Parser(prog="snntorch-brp", description="Train spiking networks without backpropagation between layers.")
+    parser.add_argument("--version", action="version", version=f"snntorch-brp {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -41,7 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         print(f"snntorch-brp: error: {error}", file=sys.stderr)
-        return 2
+        return 1
+    except RuntimeError as error:
+        if args.debug or not ("DataLoader worker" in str(error) or "allocate memory" in str(error)):
+            raise
+        what = "a process that reads data ahead was killed" if "worker" in str(error) else "there is too little memory"
+        print(f"snntorch-brp: error: {what}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as stopped:
-        print(f"snntorch-brp: {stopped}" if str(stopped) else "interrupted", file=sys.stderr)
+        print(f"snntorch-brp: {stopped}" if str(stopped) else "snntorch-brp: interrupted", file=sys.stderr)
         return 130

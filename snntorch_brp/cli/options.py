@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
+from pathlib import Path
+
+from snntorch_brp.runs.rules import canonical, consolidation_named, propagation_named
 
 
 class DefaultsShown(argparse.HelpFormatter):
@@ -17,8 +21,8 @@ class DefaultsShown(argparse.HelpFormatter):
 
 def whole(text: str) -> int:
     """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1, and below 10^18")
     return int(text)
 
 
@@ -35,4 +39,57 @@ def positive(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """A finite number of at least 0."""
-    return 0.0 if text in ("0", "0.0") else positive(text)
+    try:
+        zero = float(text) == 0
+    except ValueError:
+        zero = False
+    return 0.0 if zero else positive(text)
+
+
+def share(text: str) -> float:
+    """A number of at least 0 and below 1."""
+    value = not_negative(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part of a whole, from 0 to below 1")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if text == "0" else whole(text)
+
+
+def seed(text: str) -> int:
+    """A whole number of 64 bits."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 2**63
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from -2^63 to 2^63-1")
+    return value
+
+
+def folder(text: str) -> Path:
+    """A folder that has a name."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder: use . for this one")
+    return Path(text)
+
+
+def propagation(text: str) -> str:
+    """The name of a propagation: the rule's own, where it has several."""
+    return _rule(text, propagation_named)
+
+
+def consolidation(text: str) -> str:
+    """The name of a consolidation."""
+    return _rule(text, consolidation_named)
+
+
+def _rule(text: str, named: Callable[[str], object]) -> str:
+    try:
+        named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return canonical(text)

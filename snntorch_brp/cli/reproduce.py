@@ -5,17 +5,30 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from snntorch_brp.cli.options import DefaultsShown
-from snntorch_brp.experiments.catalogue import CATALOGUE
-from snntorch_brp.experiments.common import Lab
-from snntorch_brp.experiments.report import save, write_page
-from snntorch_brp.experiments.runs import resolve_device
-from snntorch_brp.experiments.settings import BUDGETS
+from snntorch_brp.label_only import study
+from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, table1, table3
+from snntorch_brp.paper.budgets import BUDGETS
+from snntorch_brp.paper.lab import Lab
+from snntorch_brp.paper.report import Result, save, write_page
+from snntorch_brp.runs.run import resolve_device
+
+FIGURES: dict[str, Callable[[Lab], Result]] = {
+    "fig5": fig5.reproduce,
+    "fig6": fig6.reproduce,
+    "fig7": fig7.reproduce,
+    "fig8": fig8.reproduce,
+    "fig9": fig9.reproduce,
+    "table1": table1.reproduce,
+    "table3": table3.reproduce,
+    "label-only": study.reproduce,
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -28,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=DefaultsShown,
     )
     parser.set_defaults(run=run_reproduce)
-    parser.add_argument("name", metavar="NAME", choices=(*CATALOGUE, "all"), help=f"{', '.join(CATALOGUE)} or all")
+    parser.add_argument("name", metavar="NAME", choices=(*FIGURES, "all"), help=f"{', '.join(FIGURES)} or all")
     parser.add_argument(
         "--data", nargs="+", default=[], type=Path, metavar="DIR",
         help="folders of data sets, or above them: MNIST, CIFAR-10, TIDigits or the Free Spoken Digit Dataset, "
@@ -56,14 +69,14 @@ def run_reproduce(args: argparse.Namespace) -> int:
             raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
         budget = replace(budget, seeds=args.seeds, task_seeds={})
     # a short budget leaves layers silent under some rules: the figures show it, a warning an epoch would drown them
-    logging.getLogger("snntorch_brp.trainer.guard").setLevel(logging.ERROR)
+    logging.getLogger("snntorch_brp.training.guard").setLevel(logging.ERROR)
     out = args.out or Path("reproduced") / budget.name
     lab = Lab(out, budget=budget, data=args.data, device=resolve_device(args.device))
-    for name in CATALOGUE if args.name == "all" else [args.name]:
-        result = CATALOGUE[name](lab)
+    for name in FIGURES if args.name == "all" else [args.name]:
+        result = FIGURES[name](lab)
         save(result, out, command=_command(name, args), budget=budget.name, made=f"{datetime.now():%Y-%m-%d %H:%M}")
         print("\n".join([f"{name}: {result.title}", *(f"  {line}" for line in (*result.verdict, *result.notes))]))
-        page = write_page(out, list(CATALOGUE))
+        page = write_page(out, list(FIGURES))
     print(f"{out}: figures (png, pdf), numbers (csv); all on one page: {page}")
     return 0
 

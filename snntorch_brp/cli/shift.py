@@ -14,9 +14,9 @@ from torch import Tensor
 
 from snntorch_brp.cli.options import DefaultsShown, whole
 from snntorch_brp.data.images import load_mnist
-from snntorch_brp.shifting import CreditTask, ShiftingNetwork, accuracy, fit, graded_times, tasks
+from snntorch_brp.shifting import CreditTask, ShiftingNetwork, accuracy, fit, graded_times, recipes
 from snntorch_brp.shifting.raster import spike_times
-from snntorch_brp.shifting.tasks import Recipe
+from snntorch_brp.shifting.recipes import Recipe
 from snntorch_brp.shifting.training import Spikes, select
 
 _TASKS = {
@@ -67,20 +67,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _xor(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
-    spikes, labels = tasks.xor()
+    spikes, labels = recipes.xor()
     solved = 0
     for seed in range(args.seed, args.seed + args.seeds):
-        net = _train(tasks.XOR, args, spikes, labels, seed=seed)
+        net = _train(recipes.XOR, args, spikes, labels, seed=seed)
         solved += accuracy(net, spikes, labels) == 1
     print(f"xor, {args.feedback} feedback: {solved} of {args.seeds} seeds solved")
     return net, spikes[1:2]
 
 
 def _iris(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
-    spikes, labels = tasks.iris()
+    spikes, labels = recipes.iris()
     scores = []
-    for n, (train, test) in enumerate(tasks.folds(labels, repeats=args.repeats, seed=args.seed)):
-        net = _train(tasks.IRIS, args, spikes[train], labels[train], seed=args.seed + n, jitter=tasks.IRIS_JITTER)
+    for n, (train, test) in enumerate(recipes.folds(labels, repeats=args.repeats, seed=args.seed)):
+        net = _train(recipes.IRIS, args, spikes[train], labels[train], seed=args.seed + n, jitter=recipes.IRIS_JITTER)
         scores.append(100 * accuracy(net, spikes[test], labels[test]))
     mean, spread = statistics.mean(scores), statistics.stdev(scores)
     print(f"iris, {args.feedback} feedback: {mean:.1f} ± {spread:.1f} % over {len(scores)} folds")
@@ -90,12 +90,12 @@ def _iris(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
 def _images(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
     train, train_labels = (t[: args.limit_train] for t in load_mnist(args.data, train=True, name=args.task).tensors)
     test, test_labels = (t[: args.limit_test] for t in load_mnist(args.data, train=False, name=args.task).tensors)
-    spikes = tasks.images(test)
+    spikes = recipes.images(test)
     generator = torch.Generator().manual_seed(args.seed)
-    recipe = _recipe(tasks.MNIST, args)
+    recipe = _recipe(recipes.MNIST, args)
     net = recipe.network(feedback=args.feedback, generator=generator)
-    move = tasks.shifted(1, generator=generator)
-    epochs = fit(net, tasks.images(train), train_labels, recipe.schedule, generator=generator, transform=move)
+    move = recipes.shifted(1, generator=generator)
+    epochs = fit(net, recipes.images(train), train_labels, recipe.schedule, generator=generator, transform=move)
     for epoch, share in enumerate(epochs, start=1):
         print(f"epoch {epoch:>2}: training {share:.2%}, test {accuracy(net, spikes, test_labels):.2%}", flush=True)
     return net, spikes[:1]
@@ -107,9 +107,9 @@ def _tca(args: argparse.Namespace) -> tuple[ShiftingNetwork, Spikes]:
     train = task.draw(args.train_trials, generator=generator)
     test = task.draw(args.test_trials, generator=generator)
     outcomes = int(train.totals.max()) + 1
-    recipe = _recipe(replace(tasks.TCA, sizes=(*tasks.TCA.sizes, outcomes)), args)
+    recipe = _recipe(replace(recipes.TCA, sizes=(*recipes.TCA.sizes, outcomes)), args)
     net = recipe.network(generator=generator)
-    wanted = graded_times(train.totals, outcomes, width=tasks.TCA_WIDTH)
+    wanted = graded_times(train.totals, outcomes, width=recipes.TCA_WIDTH)
     for share in fit(net, train.events, train.totals, recipe.schedule, generator=generator, targets=wanted):
         last = share
     guess = net.predict(test.events)
@@ -141,7 +141,7 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     recipe = _recipe(recipe, args)
     net = recipe.network(feedback=args.feedback, generator=generator)
-    move = tasks.jittered(jitter, generator=generator) if jitter else None
+    move = recipes.jittered(jitter, generator=generator) if jitter else None
     for _ in fit(net, spikes, labels, recipe.schedule, generator=generator, transform=move):
         pass
     return net

@@ -11,13 +11,26 @@ from typing import Any
 
 from torch import Tensor
 
-from snntorch_brp import distributed
-from snntorch_brp.cli.options import DefaultsShown, not_negative, positive, whole
-from snntorch_brp.experiments.config import PROPAGATIONS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
-from snntorch_brp.experiments.presentation import epochs
-from snntorch_brp.experiments.runs import ANALYSED, Keeping, evaluate_run, train_run
-from snntorch_brp.experiments.tasks import TASKS
-from snntorch_brp.tensorboard import installed
+from snntorch_brp.cli.options import (
+    DefaultsShown,
+    consolidation,
+    count,
+    folder,
+    not_negative,
+    positive,
+    propagation,
+    seed,
+    share,
+    whole,
+)
+from snntorch_brp.encoding import RateEncoder
+from snntorch_brp.paper.style import epochs
+from snntorch_brp.runs.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
+from snntorch_brp.runs.rules import CONSOLIDATIONS, PROPAGATIONS
+from snntorch_brp.runs.run import ANALYSED, Keeping, evaluate_run, train_run
+from snntorch_brp.runtime import distributed
+from snntorch_brp.tasks.registry import TASKS
+from snntorch_brp.training.tensorboard import installed
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,35 +49,53 @@ def add_parser(subparsers: Any) -> None:
             shown = {"choices": own.choices} if own.choices else {"metavar": key.upper().replace("_", "-")}
             default = argparse.SUPPRESS if own.default is None else own.default
             option(f"--{key.replace('_', '-')}", default=default, help=own.help, **shown)
-        option("--propagation", default="brp", choices=PROPAGATIONS, help="what is sent to the hidden layers")
+        text = f"what is sent to the hidden layers: {', '.join(PROPAGATIONS)}, or module:Class for one of your own; "
+        text += "drtp, dfa and sdfa are other names of brp, error and sign"
+        option("--propagation", default="brp", type=propagation, metavar="NAME", help=text)
+        text = f"how a layer learns from it: {', '.join(CONSOLIDATIONS)}, or module:Class"
+        option("--consolidation", default="pseudo-gradient", type=consolidation, metavar="NAME", help=text)
+        text = "divide a convolutional layer into R by R regions, within which a channel has one feedback weight"
+        option("--regions", type=whole, metavar="R", help=f"{text} (default: a weight for every neuron)")
         text = "as torch draws them, or scaled on some training samples so that every layer fires "
         text += "(default: torch; for output-only, whose hidden layers never learn to, calibrated)"
         option("--weights", choices=WEIGHTS, help=text)
         option("--steps", default=task.steps, type=whole, metavar="T", help="time steps")
+        if task.encoder is RateEncoder:
+            option("--encoder", default="rate", choices=ENCODERS, help="random spikes, or the values at every step")
         if task.rate_coded:
             option("--alpha", default=task.alpha, type=positive, help="the paper's α of eq. 3: smaller fires more")
         else:
             parser.set_defaults(alpha=task.alpha)
         option("--epochs", default=task.epochs, type=whole, metavar="N", help="passes over the training set")
         option("--lr", default=task.lr, type=positive, help="learning rate of Adam")
+        option("--hidden-lr", type=positive, metavar="LR", help="of all layers but the last (default: --lr)")
         option("--schedule", default="cosine", choices=SCHEDULES, help="learning rate over the run")
         option("--batch-size", default=task.batch_size, type=whole, metavar="B", help="samples in a batch")
-        option("--seed", default=0, type=int, help="seed of weights, feedback, order and encoding")
+        option("--seed", default=0, type=seed, help="seed of weights, feedback, order and encoding")
         option("--weight-decay", default=0.0, type=not_negative, help="of AdamW, instead of Adam")
         option("--clip-norm", type=positive, metavar="NORM", help="largest norm of the gradient")
-        option("--patience", type=whole, metavar="N", help="stop after N epochs without a better test accuracy")
+        text = "part of the training data to hold back and to choose on; the test set is read once, at the end"
+        option("--validation", default=0.1, type=share, metavar="FRACTION", help=text)
+        option("--patience", type=whole, metavar="N", help="stop after N epochs without a better validation accuracy")
         option("--precision", default="float32", choices=("float32", "bfloat16"), help="of the products")
         option("--engine", default="auto", choices=("auto", "attach", "fused"), help="how the layers are run")
         option("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
         option("--limit-train", type=whole, metavar="N", help="use the first N training samples only")
         option("--limit-test", type=whole, metavar="N", help="use the first N test samples only")
-        option("--out", metavar="DIR", help="run folder (default: runs/TASK-RULE-TIME)", default=argparse.SUPPRESS)
+        option(
+            "--out",
+            type=folder,
+            metavar="DIR",
+            help="run folder (default: runs/TASK-RULE-TIME)",
+            default=argparse.SUPPRESS,
+        )
         option("--resume", action="store_true", help="go on from the newest checkpoint in --out, if there is one")
+        option("--overwrite", action="store_true", help="replace what --out holds of another run")
         option("--checkpoint-every", type=whole, metavar="STEPS", help="save within an epoch, too")
         option("--keep", default=3, type=whole, metavar="K", help="keep the last K checkpoints, and the best")
         text = "write TensorBoard's files (default: if it is installed)"
         option("--tensorboard", action=argparse.BooleanOptionalAction, default=installed(), help=text)
-        option("--workers", default=0, type=int, metavar="N", help="processes that read data ahead")
+        option("--workers", default=0, type=count, metavar="N", help="processes that read data ahead")
 
     evaluate = subparsers.add_parser("evaluate", help="test the model of a run folder")
     evaluate.set_defaults(run=run_evaluate)
@@ -72,6 +103,7 @@ def add_parser(subparsers: Any) -> None:
     evaluate.add_argument("--data", metavar="DIR", help="folder of the data set (default: where it was)")
     evaluate.add_argument("--limit-test", type=whole, metavar="N", help="use the first N samples only")
     evaluate.add_argument("--training-set", action="store_true", help="test on the training set")
+    evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to run it")
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -93,17 +125,21 @@ def run_train(args: argparse.Namespace) -> int:
     note = "simulated: " if evaluation.split.startswith("simulated") else ""
     print(note + TASKS[config.task].title)
     print(f"{config.model}, {config.propagation}, {epochs(config.epochs)}, {config.device}")
-    print(f"test {evaluation}\nrun folder {folder}: config, metrics, checkpoints, model, figures (*.png)")
+    print(
+        f"test {evaluation}\nthe test set was read once, with the weights of the last epoch\n"
+        f"run folder {folder}: config, metrics, checkpoints, model, test result, figures (*.png)"
+    )
     return 0
 
 
 def _folder(args: argparse.Namespace, config: RunConfig) -> Path:
     if "out" in args:
-        return Path(args.out)
+        return args.out
     if args.resume or distributed.launched():
         raise ValueError("name the run folder with --out DIR, so that it can be found again")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path(f"runs/{config.task}-{config.propagation}-{stamp}")
+    rule = config.propagation.replace(":", "-")
+    return Path(f"runs/{config.task}-{rule}-{stamp}")
 
 
 def _command(argv: list[str], folder: Path) -> str:
@@ -114,7 +150,13 @@ def _command(argv: list[str], folder: Path) -> str:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Test, and print the result class by class and layer by layer."""
-    found = evaluate_run(args.folder, data=args.data, limit_test=args.limit_test, training_set=args.training_set)
+    found = evaluate_run(
+        args.folder,
+        data=args.data,
+        limit_test=args.limit_test,
+        training_set=args.training_set,
+        device=args.device,
+    )
     evaluation, confusion = found.evaluation, found.evaluation.confusion
     print(f"{'training set' if args.training_set else 'test'} {evaluation}\n\n{_class_table(confusion)}\n")
     print(f"samples of each true class (row) taken for each class (column)\n{_confusion_table(confusion)}\n")

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from snntorch_brp.data.optional import SPEECH, require
-from snntorch_brp.data.recordings import BadRecording
+from snntorch_brp.data.recordings import BadRecording, one_sentence
+
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz: of telephones and less, and of the best converters
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
+BLOCK = 1 << 16  # samples read at a time
+LONGEST = 1 << 28  # samples: nine hours at 8 kHz
 
 
 def read_audio(path: Path, *, rate: int | None = None) -> tuple[Tensor, int]:
@@ -26,24 +31,57 @@ def read_audio(path: Path, *, rate: int | None = None) -> tuple[Tensor, int]:
         BadRecording: If it is no sound file, compressed, truncated, not mono, silent, or of another rate.
     """
     data = path.read_bytes()
-    samples, found = _sphere(path, data) if data[:7] == b"NIST_1A" else _riff(path)
+    with one_sentence(path):
+        samples, found = _sphere(path, data) if data[:7] == b"NIST_1A" else _riff(path, data)
+    if not LOWEST_RATE <= found <= HIGHEST_RATE:
+        raise BadRecording(f"{path}: sampled at {found} Hz, expected {LOWEST_RATE:,} to {HIGHEST_RATE:,} Hz: damaged?")
     if rate is not None and found != rate:
         raise BadRecording(f"{path}: sampled at {found} Hz, expected {rate} Hz: resample it first")
     if samples.shape[1] != 1:
         raise BadRecording(f"{path}: has {samples.shape[1]} channels, expected 1: mix it down first")
-    if not np.isfinite(samples).all() or not samples.any():
+    if not np.isfinite(samples).all():
+        place = int(np.flatnonzero(~np.isfinite(samples[:, 0]))[0])
+        raise BadRecording(f"{path}: sample {place} is {samples[place, 0]}: expected finite ones")
+    if not samples.any():
         raise BadRecording(f"{path}: {'silent' if len(samples) else 'empty'}: expected a recorded sound")
     return torch.from_numpy(samples[:, 0].copy()), found
 
 
-def _riff(path: Path) -> tuple[np.ndarray, int]:
-    """[L, channels] float32 and the rate of anything that libsndfile reads."""
+def _riff(path: Path, data: bytes) -> tuple[np.ndarray, int]:
+    """[L, channels] float32 and the rate of a wav or FLAC file, through libsndfile."""
     soundfile = require("soundfile", install=SPEECH)
+    if data[:4] == b"RIFF":
+        _check_whole(path, data)
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as file:
+            if file.format not in FORMATS:
+                raise BadRecording(f"{path}: is a {file.format} file, expected wav: convert it first")
+            blocks = [file.read(BLOCK, dtype="float32", always_2d=True)]
+            while len(blocks[-1]) == BLOCK and len(blocks) * BLOCK <= LONGEST:
+                blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
+            told, rate = file.frames, int(file.samplerate)
     except soundfile.SoundFileError as error:
         raise BadRecording(f"{path}: not a sound file, or a damaged one: {error}") from error
-    return samples, int(rate)
+    samples = np.concatenate(blocks)
+    if len(samples) > LONGEST:
+        raise BadRecording(f"{path}: longer than {LONGEST:,} samples: cut it first")
+    if len(samples) != told:
+        raise BadRecording(f"{path}: truncated: {len(samples)} samples, the header promises {told}")
+    return samples, rate
+
+
+def _check_whole(path: Path, data: bytes) -> None:
+    """Raise if a RIFF file's chunk of samples is longer than the file: libsndfile would read what is there."""
+    place = 12
+    while place + 8 <= len(data):
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        place += 8
+        if name == b"data":
+            if size > len(data) - place:
+                there = len(data) - place
+                raise BadRecording(f"{path}: truncated: {there} bytes of samples, the header promises {size}")
+            return
+        place += size + size % 2  # chunks begin at even places
 
 
 def _sphere(path: Path, data: bytes) -> tuple[np.ndarray, int]:
@@ -62,6 +100,8 @@ def _sphere(path: Path, data: bytes) -> tuple[np.ndarray, int]:
         rate, count, channels = (int(fields[k]) for k in ("sample_rate", "sample_count", "channel_count"))
     except KeyError as missing:
         raise BadRecording(f"{path}: its SPHERE header lacks {missing}") from missing
+    if count < 0 or channels < 1:
+        raise BadRecording(f"{path}: its SPHERE header tells {count} samples of {channels} channels")
     order = ">" if fields.get("sample_byte_format", "01") == "10" else "<"
     body = data[int(data[8:16]) :]
     if len(body) < 2 * count * channels:

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from snntorch_brp.data.cifar import CIFAR10_CLASSES, cifar10_files
+from snntorch_brp.data.event_files import LARGEST_SENSOR
 from snntorch_brp.data.events import (
     GESTURES,
     find_dvsgesture,
     find_nmnist,
     is_simulated,
 )
-from snntorch_brp.data.filterbank import FilterBank, steps_of
+from snntorch_brp.data.filterbank import FilterBank
 from snntorch_brp.data.folders import find_event_folder, find_wav_folder
 from snntorch_brp.data.framing import validate_events
 from snntorch_brp.data.images import load_mnist
 from snntorch_brp.data.recordings import BadRecording, Recording, use
 from snntorch_brp.data.speech import find_fsdd, find_tidigits
 
+FSDD = "Free Spoken Digit Dataset"
 DIGITS = tuple("0123456789")
 Progress = Callable[[Sequence[Recording]], Sequence[Recording]]
 
@@ -36,6 +38,7 @@ class Report:
         counts: Good samples by split ("train", "test" or "") and class number.
         missing: What a whole data set would have besides.
         damaged: What is wrong, one line a file.
+        notes: What else to know.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Report:
     counts: Counter[tuple[str, int]] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def splits(self) -> list[str]:
@@ -70,8 +74,8 @@ def _events_on(*sensor: int) -> Callable[[Any], None]:
     return lambda events: validate_events(events, (width, height))
 
 
-def _long_enough(sound: Any) -> None:
-    steps_of(len(sound[0]), FilterBank().frames)
+def _heard(sound: Any) -> None:
+    FilterBank()(*sound)
 
 
 CORPORA = (
@@ -84,15 +88,17 @@ CORPORA = (
         {"train": 60000, "test": 10000},
     ),
     _Corpus(
-        "TIDigits (isolated digits)", "t*/*/*/*.[wW][aA][vV]", lambda root: (find_tidigits(root), DIGITS), _long_enough
+        "TIDigits (isolated digits)", "t*/*/*/*.[wW][aA][vV]", lambda root: (find_tidigits(root), DIGITS), _heard
     ),
     _Corpus(
-        "Free Spoken Digit Dataset", "recordings/*_*_*.wav", lambda root: (find_fsdd(root), DIGITS), _long_enough,
+        FSDD, "recordings/*_*_*.[wW][aA][vV]", lambda root: (find_fsdd(root), DIGITS), _heard,
         {"train": 2700, "test": 300},
     ),
-    _Corpus("sounds in class folders", "*/*.wav", find_wav_folder, _long_enough),
-    # no sensor is known: the largest that an address of 16 bits allows
-    _Corpus("event recordings in class folders", "*/*.*", find_event_folder, _events_on(2**15, 2**15)),
+    _Corpus("sounds in class folders", "*/*.[wW][aA][vV]", find_wav_folder, _heard),
+    # no sensor is known: the largest that is read
+    _Corpus(
+        "event recordings in class folders", "*/*.*", find_event_folder, _events_on(LARGEST_SENSOR, LARGEST_SENSOR)
+    ),
 )  # fmt: skip
 
 
@@ -150,6 +156,10 @@ def _check_recordings(corpus: _Corpus, root: Path, progress: Progress) -> Report
             there = report.total(split)
             if there < count:
                 report.missing.append(f"{count - there} of the {count} {split} samples of the whole data set")
+        if corpus.name == FSDD:
+            report.notes.append(
+                "train and test are the owner's split; `train fsdd` draws its own unless --split corpus"
+            )
     return report
 
 

@@ -85,15 +85,23 @@ def read_python(path: Path) -> tuple[Tensor, Tensor]:
     """
     try:
         batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        pixels, labels = batch[b"data"].array(), np.asarray(batch[b"labels"], dtype=np.int64)
+        pixels, labels = batch[b"data"].array(), _integers(batch[b"labels"])
     except Exception as error:  # a damaged pickle fails in every way there is
         raise ValueError(f"{path}: not a batch of CIFAR-10, or a damaged one: {error!r}") from error
     return _checked(path, pixels, labels)
 
 
+def _integers(labels: object) -> NDArray[np.int64]:
+    if not isinstance(labels, list) or any(type(label) is not int or not 0 <= label < 256 for label in labels):
+        raise ValueError("the labels are no list of whole numbers")
+    return np.array(labels, dtype=np.int64)
+
+
 def _checked(path: Path, pixels: NDArray[Any], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     if pixels.shape != (len(labels), PIXELS):
         raise ValueError(f"{path}: pixels of shape {pixels.shape} for {len(labels)} labels; expected {PIXELS} each")
+    if not len(labels):
+        raise ValueError(f"{path}: holds no images")
     if labels.min() < 0 or labels.max() > 9:
         raise ValueError(f"{path}: labels run from {labels.min()} to {labels.max()}; expected 0..9")
     return torch.from_numpy(pixels.reshape(-1, 3, 32, 32).copy()), torch.from_numpy(labels)
@@ -113,8 +121,11 @@ class _Array:
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler whose pickles can make arrays (as stand-ins) and plain Python values, and call nothing else."""
+class _ArraysOnly(pickle._Unpickler):
+    """An unpickler whose pickles can make arrays (as stand-ins) and plain Python values, and call nothing else.
+
+    The one in Python, not the one in C, which sets aside as much memory as a damaged opcode tells it to.
+    """
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype"):

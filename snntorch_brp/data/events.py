@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snntorch_brp.data.cache import Cache
-from snntorch_brp.data.event_files import read_bin
-from snntorch_brp.data.framing import Events, Sensor, frame_batch, frame_events
+from snntorch_brp.data.event_files import read_bin, read_dvsgesture
+from snntorch_brp.data.framing import Events, Sensor, frame_events
 from snntorch_brp.data.optional import EVENTS, require
 from snntorch_brp.data.recordings import BadRecording, OnBad, Recording, read_all
 
@@ -90,21 +90,6 @@ class EventSpikes:
         shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=packed.device)
         bits = (packed.unsqueeze(-1) >> shifts) & 1
         return bits.flatten(-2)[..., : self.width].transpose(0, 1).float()
-
-
-@dataclass(frozen=True)
-class RawEventSpikes:
-    """Encoder: raw events of a batch (:func:`~.framing.pad_events`) to spikes, framed on the batch's device.
-
-    Attributes:
-        frames: How the frames are made.
-    """
-
-    frames: Frames
-
-    def __call__(self, events: Tensor) -> Tensor:
-        """[B, N, 4] of x, y, p, t to [T, B, C, height, width] of 0.0 and 1.0."""
-        return frame_batch(events, **asdict(self.frames), binary=True).float()
 
 
 def draw_frames(frames: Tensor, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -203,19 +188,10 @@ def _dvsgesture_split(root: Path, split: str) -> list[Recording]:
     for i in sorted(range(len(data)), key=lambda i: str(data.data[i])):
         label = data.targets[i]
         problem = "" if 0 <= label < len(GESTURES) else f"{label} is no gesture: expected 0..{len(GESTURES) - 1}"
-        load = partial(_dvsgesture_events, data, i)
         path = Path(data.data[i])
+        load = partial(read_dvsgesture, path)
         found.append(Recording(path, label, load, split.lower(), f"user{data.users[i]:02d}", problem))
     return found
-
-
-def _dvsgesture_events(data: Any, i: int) -> Events:
-    """One recording from tonic's data set; whatever a damaged file makes it raise becomes :class:`BadRecording`."""
-    try:
-        events: Events = data[i][0]
-    except (ValueError, IndexError, EOFError, TypeError) as error:
-        raise BadRecording(f"{data.data[i]}: not an array of x, y, p, t, or a truncated one ({error})") from error
-    return events
 
 
 def inside(root: Path, name: str) -> Path:

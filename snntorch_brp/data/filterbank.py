@@ -42,9 +42,12 @@ class FilterBank:
         """One recording [L] at ``rate`` Hz to [frames, bands]: 1 + (dB below the loudest) / range, cut at 0.
 
         Raises:
-            BadRecording: If it is too short for that many frames.
+            BadRecording: If it is too short for that many frames, or its energies are zero or not finite.
         """
         energies = mel_energies(samples, rate, bands=self.bands, frames=self.frames)
+        loudest = float(energies.max())
+        if not 0 < loudest < float("inf"):
+            raise BadRecording(f"the energies of its bands are {loudest} at most: nearly silent, or damaged samples")
         relative = 10 * (energies / energies.max()).clamp(min=1e-20).log10()
         return (1 + relative / self.range_db).clamp(min=0)
 
@@ -66,7 +69,7 @@ def mel_energies(samples: Tensor, rate: int, *, bands: int, frames: int) -> Tens
     """
     step, n_fft = steps_of(len(samples), frames)
     window = torch.hann_window(2 * step, device=samples.device, dtype=samples.dtype)
-    # stft centres the window in n_fft samples: half the padding on each side lets the first window start at 0
+    # stft centers the window in n_fft samples: half the padding on each side lets the first window start at 0
     padding = n_fft // 2 - step
     padded = torch.nn.functional.pad(samples[: (frames + 1) * step], (padding, padding))
     spectrum = torch.stft(padded, n_fft, step, 2 * step, window, center=False, return_complex=True)

@@ -4,20 +4,18 @@ With t_0 and t_1 the first and last timestamp and w = (t_1 - t_0) // T, frame i 
 t_0 + i w <= t < t_0 + (i + 1) w, as ``tonic.transforms.ToFrame(n_time_bins=T)`` does; like there, what is left
 over at the end (the last event always) belongs to no frame, and a recording shorter than T ticks has none.
 
-Two ways to the same frames: :func:`frame_events` for one recording on the CPU, one pass of compiled code that
-also finds what is wrong with it, and :func:`frame_batch` for a padded batch on whatever device it is on.
+:func:`frame_events` frames one recording on the CPU, in one pass of compiled code that also finds what is wrong with
+it; :mod:`.resident` frames batches on whatever device they are on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from snntorch_brp.data.optional import EVENTS, require
 from snntorch_brp.data.recordings import BadRecording
@@ -116,69 +114,6 @@ def _compiled() -> Callable[..., bool]:
     """:func:`_count`, compiled at the first call and kept on disk by numba."""
     compiled: Callable[..., bool] = require("numba", install=EVENTS).njit(cache=True, nogil=True)(_count)
     return compiled
-
-
-def pad_events(recordings: Sequence[Events]) -> Tensor:
-    """A batch of recordings as one tensor, to be moved to a device once and framed there.
-
-    Returns:
-        [B, N, 4] int64, the columns x, y, p, t; N is the longest recording, and shorter ones end in rows of -1.
-    """
-    batch = torch.full((len(recordings), max(map(len, recordings), default=0), 4), -1, dtype=torch.int64)
-    for row, events in zip(batch, recordings, strict=True):
-        for column, name in enumerate("xypt"):
-            row[: len(events), column] = torch.from_numpy(events[name].astype(np.int64))
-    return batch
-
-
-def frame_batch(
-    events: Tensor,
-    steps: int,
-    *,
-    sensor: Sensor,
-    size: Sensor | None = None,
-    merge_polarities: bool = False,
-    binary: bool = False,
-) -> Tensor:
-    """Frames of a padded batch of recordings, on the device it is on.
-
-    The options are those of :func:`frame_events`, and so are the frames; the events are taken to be valid
-    (see :func:`validate_events`), since checking them would make the device wait.
-
-    Args:
-        events: [B, N, 4] from :func:`pad_events`.
-        steps: T, the number of frames.
-        sensor: Width and height of the sensor.
-        size: Width and height of the frames.
-        merge_polarities: One channel of all events.
-        binary: 1 where there was an event (uint8) instead of counts (int16).
-
-    Returns:
-        [T, B, C, height, width].
-    """
-    width, height = _check(steps, sensor, size)
-    x, y, p, t = events.unbind(-1)
-    real = p >= 0
-    first = t[:, :1]
-    last = torch.where(real, t, first).amax(1, keepdim=True) if events.shape[1] else first
-    window = (last - first) // steps
-    frame = (t - first) // window.clamp(min=1)
-    real &= (frame < steps) & (window > 0)
-    batch = torch.arange(len(events), device=events.device)[:, None]
-    channels = 1 if merge_polarities else 2
-    # one past the end collects what belongs to no frame: no masked selection, so no wait for the device
-    cells = steps * len(events) * channels * height * width
-    cell = frame * len(events) + batch
-    cell = cell * channels + (0 if merge_polarities else p)
-    cell = (cell * height + y * height // sensor[1]) * width + x * width // sensor[0]
-    cell = torch.where(real, cell, cells).flatten()
-    frames = torch.zeros(cells + 1, dtype=torch.uint8 if binary else torch.int32, device=events.device)
-    if binary:
-        frames[cell] = 1
-    else:
-        frames.scatter_add_(0, cell, torch.ones_like(cell, dtype=torch.int32))
-        frames = frames.clamp(max=32767).to(torch.int16)
-    return frames[:-1].view(steps, len(events), channels, height, width)
 
 
 def _check(steps: int, sensor: Sensor, size: Sensor | None) -> Sensor:

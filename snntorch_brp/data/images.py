@@ -7,6 +7,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -14,6 +15,11 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 _UINT8 = 0x08  # the IDX format's code of unsigned bytes, the only type that these data sets use
+FASHION_CLASSES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+SIDE = 28  # of an image of MNIST, in pixels
+LARGEST = 1 << 32  # bytes that a gzipped file may unpack to
 _SOURCES = {
     "mnist": "the MNIST database of handwritten digits (LeCun, Cortes, Burges)",
     "fashion-mnist": "Zalando Research's Fashion-MNIST",
@@ -62,6 +68,10 @@ def load_mnist(root: str | Path, *, train: bool, name: str = "mnist") -> TensorD
     image_path = _find(Path(root), f"{part}-images-idx3-ubyte", name)
     label_path = _find(Path(root), f"{part}-labels-idx1-ubyte", name)
     images, labels = read_idx(image_path, dimensions=3), read_idx(label_path, dimensions=1)
+    if images.shape[1:] != (SIDE, SIDE):
+        raise ValueError(
+            f"{image_path}: images of {tuple(images.shape[1:])} pixels, expected {SIDE} x {SIDE}: another set?"
+        )
     if len(images) != len(labels):
         raise ValueError(f"{image_path} has {len(images)} images and {label_path} {len(labels)} labels: mixed sets?")
     if len(labels) and int(labels.max()) > 9:
@@ -84,23 +94,36 @@ def read_idx(path: str | Path, *, dimensions: int) -> Tensor:
         ValueError: If its magic number, sizes or length are not what they must be.
     """
     path = Path(path)
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
+    with path.open("rb") as plain:
+        packed = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        if not packed:
+            return _idx_content(path, plain, dimensions)
         try:
-            content = gzip.decompress(content)
+            with gzip.open(plain) as unpacked:
+                return _idx_content(path, unpacked, dimensions)
         except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path}: the gzip file is damaged ({error}): fetch it again") from None
+
+
+def _idx_content(path: Path, file: BinaryIO | gzip.GzipFile, dimensions: int) -> Tensor:
+    """What an IDX file holds; no more is read of it than its header tells, and a byte."""
     magic = bytes([0, 0, _UINT8, dimensions])
-    if content[:4] != magic:
-        raise ValueError(f"{path} is not the IDX file expected: magic number {content[:4].hex()}, not {magic.hex()}")
-    header = 4 + 4 * dimensions
-    sizes = [size for (size,) in struct.iter_unpack(">I", content[4:header])] if len(content) >= header else []
-    if not sizes or len(content) - header != math.prod(sizes):
+    found = file.read(4)
+    if found != magic:
+        raise ValueError(f"{path} is not the IDX file expected: magic number {found.hex()}, not {magic.hex()}")
+    header = file.read(4 * dimensions)
+    sizes = [size for (size,) in struct.iter_unpack(">I", header)] if len(header) == 4 * dimensions else []
+    expected = math.prod(sizes)
+    most = min(LARGEST, 1032 * path.stat().st_size)  # deflate packs 1,032 bytes into one at best
+    content = file.read(expected + 1) if expected <= most else b""
+    if not sizes or len(content) != expected:
+        more = " or more" if len(content) > expected else ""
         raise ValueError(
             f"{path} is truncated or has trailing bytes: its header tells {sizes or 'nothing'}, "
-            f"{max(len(content) - header, 0)} bytes follow: fetch it again"
+            f"{len(content)}{more} bytes follow: fetch it again"
         )
-    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=header).reshape(sizes).copy())
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(sizes).copy())
 
 
 def _find(root: Path, name: str, dataset: str) -> Path:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, SequentialSampler, Subset, TensorDataset, 
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import BatchSampler, RandomSampler
 
-from snntorch_brp.randomness import set_worker_state, worker_state
+from snntorch_brp.runtime.randomness import set_worker_state, worker_state
 
 
 def batches(

@@ -7,11 +7,14 @@ can meet something bad, and the user says once whether that ends the run or is c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+import torch
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ class Recording:
     Attributes:
         path: The file.
         label: Its class, 0..K-1.
-        load: Decodes the file; raises :class:`BadRecording` or `OSError`.
+        load: Decodes the file; whatever it raises is told as :class:`BadRecording`.
         split: The part of the corpus it belongs to by its owner's choice ("train", "test" or "").
         speaker: Who is heard or seen ("" where unknown).
         problem: Why it cannot be used, where that shows before it is read (a folder that is no class).
@@ -59,11 +62,25 @@ def use(recording: Recording, decode: Callable[[Recording], R]) -> R:
     """Apply ``decode`` to one recording; whatever is wrong with it becomes one :class:`BadRecording` with its path."""
     if recording.problem:
         raise BadRecording(f"{recording.path}: {recording.problem}")
-    try:
+    with one_sentence(recording.path):
         return decode(recording)
-    except (BadRecording, OSError, ValueError) as error:
-        message = str(error)
-        prefix = "" if str(recording.path) in message else f"{recording.path}: "
+
+
+@contextmanager
+def one_sentence(path: Path) -> Iterator[None]:
+    """Turn whatever a library throws at a damaged file into one :class:`BadRecording` that names the file.
+
+    A missing package and a full device are no fault of the file: they pass.
+    """
+    try:
+        yield
+    except (ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        message = (str(error).splitlines() or [""])[0]
+        if not isinstance(error, (ValueError, OSError)) or not message:
+            message = f"could not be decoded: {type(error).__name__}: {message}"
+        prefix = "" if str(path) in message else f"{path}: "
         raise BadRecording(prefix + message) from error
 
 

@@ -67,6 +67,7 @@ def simulate_dvsgesture(
     *,
     seed: int = 0,
     users: tuple[Sequence[int], Sequence[int]] = (TRAIN_USERS, TEST_USERS),
+    overwrite: bool = False,
     progress: Callable[[list[tuple[str, int, str]]], list[tuple[str, int, str]]] = lambda jobs: jobs,
 ) -> Path:
     """Write simulated gestures so that ``tonic.datasets.DVSGesture(root)`` loads them.
@@ -78,17 +79,20 @@ def simulate_dvsgesture(
         root: Folder to make ``DVSGesture`` in.
         seed: What all draws start from.
         users: Numbers of the users who are trained on, and of those who are tested on.
+        overwrite: Whether simulated recordings that are there already may be replaced.
         progress: Wraps the list of jobs, e.g. tqdm.
 
     Returns:
         The folder ``DVSGesture``.
 
     Raises:
-        FileExistsError: If there are recordings already that are not simulated.
+        FileExistsError: If there are recordings already that are not simulated, or are and must not be replaced.
     """
     folder = root / "DVSGesture"
     if folder.exists() and any(folder.iterdir()) and not (folder / SIMULATED).is_file():
         raise FileExistsError(f"{folder} is there already and not simulated: name another folder")
+    if (folder / SIMULATED).is_file() and not overwrite:
+        raise FileExistsError(f"{folder} holds simulated gestures already: name another folder, or add --overwrite")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SIMULATED).write_text("These gestures are simulated by snntorch_brp; they are not IBM's recordings.\n")
     halves = zip(("Train", "Test"), users, strict=True)

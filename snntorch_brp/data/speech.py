@@ -126,10 +126,11 @@ def find_tidigits(root: Path) -> list[Recording]:
 def find_fsdd(root: Path) -> list[Recording]:
     """The recordings of the Free Spoken Digit Dataset; its own test set is the indices 0 to 4."""
     folder = next(
-        (f for f in (root / "recordings", root / "fsdd" / "recordings", root) if any(f.glob("*_*_*.wav"))), root
+        (f for f in (root / "recordings", root / "fsdd" / "recordings", root) if any(f.glob("*_*_*.[wW][aA][vV]"))),
+        root,
     )
     found = []
-    for path in sorted(folder.glob("*.wav")):
+    for path in sorted(folder.glob("*.[wW][aA][vV]")):
         match = re.fullmatch(r"(\d)_(\w+)_(\d+)", path.stem)
         label, speaker, index = (int(match[1]), match[2], int(match[3])) if match else (-1, "", -1)
         problem = "" if match else f"{path.name!r} is not named {{digit}}_{{speaker}}_{{index}}.wav"

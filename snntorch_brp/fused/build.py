@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from snntorch_brp.files import write_whole
+from snntorch_brp.runtime.files import write_whole
 
 logger = logging.getLogger(__name__)
 

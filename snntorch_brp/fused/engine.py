@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
@@ -27,7 +28,6 @@ from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.synapse import Saved, Synapse
 from snntorch_brp.propagation import Propagation, project
-from snntorch_brp.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Chunk:
 
 
 class FusedEngine:
-    """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attach`.
+    """Runs and trains a sequential network under any rule; the gradients are those of :func:`snntorch_brp.attachment`.
 
     Args:
         net: A network that :func:`plan` accepts.

@@ -46,6 +46,7 @@ class CreditTask:
         period: Period of the background's rate, s.
         time_scale: One unit of t, in s: a spike at s seconds comes at z = exp(s / time_scale).
         seed: Seed of the features; trials have a generator of their own.
+        features: Of each feature the times of its spikes, s from its onset, and their synapses, both ``[spikes]``.
     """
 
     worth: tuple[int, ...] = (1, 2, 3, 4, 5, 0, 0, 0, 0)
@@ -58,7 +59,7 @@ class CreditTask:
     period: float = 0.5
     time_scale: float = 10.0
     seed: int = 0
-    _features: list[tuple[Tensor, Tensor]] = field(init=False, repr=False, compare=False)
+    features: list[tuple[Tensor, Tensor]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.interval <= self.feature_duration:
@@ -67,7 +68,7 @@ class CreditTask:
             )
         generator = torch.Generator().manual_seed(self.seed)
         features = [self._noise(self.feature_duration, 0.0, generator) for _ in self.worth]
-        object.__setattr__(self, "_features", features)
+        object.__setattr__(self, "features", features)
 
     def draw(self, trials: int, *, generator: torch.Generator) -> Trials:
         """Draw trials.
@@ -98,7 +99,7 @@ class CreditTask:
             counts[which] += 1
             outside = (times < onset) | (times >= onset + self.feature_duration)
             times, synapses = times[outside], synapses[outside]
-            pattern, index = self._features[which]
+            pattern, index = self.features[which]
             pieces.append((pattern + onset, index))
             onset += self.feature_duration + self._pause(generator)
         return (

@@ -1,7 +1,0 @@
-"""Any snnTorch network under a local rule, through forward hooks."""
-
-from snntorch_brp.attach.attached import Attached
-from snntorch_brp.attach.entry import attach
-from snntorch_brp.attach.online import Online
-
-__all__ = ["Attached", "Online", "attach"]

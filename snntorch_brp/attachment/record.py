@@ -1,0 +1,201 @@
+"""What one attached layer did in the running sequence, with its autograd graph, and what it handed on without."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from snntorch_brp.activity import Window
+from snntorch_brp.consolidation import Gradients
+from snntorch_brp.neurons import takes_sequence
+
+Root = tuple[Tensor, Tensor | None]
+"""A tensor of the graph and the gradient that starts there; None is for a scalar loss."""
+
+
+class LayerRecord:
+    """The steps that one spiking layer has run, kept until the gradient has been taken.
+
+    Most neurons of snnTorch run one step a call. Those that run a whole sequence at once fill one entry of each
+    list below with a tensor ``[T, B, *]``, the others T entries ``[B, *]``.
+
+    All that leaves the layer (spikes, membranes, synaptic states, what the module keeps of them between calls) is
+    handed on cut from its graph. When the layer is called again the graph is put back, so that its own recurrence in
+    time stays whole.
+
+    Args:
+        name: The layer's name in its network.
+        module: The layer.
+    """
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.module = module
+        self.whole = takes_sequence(module)
+        self._left: weakref.ref[Tensor] | None = None  # the membrane that the last finished sequence left behind
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the sequence, and with it its graph."""
+        self.called = False  # also where it ran without a graph, as behind frozen layers
+        self.spikes: list[Tensor] = []
+        self.membrane: list[Tensor] = []
+        self.current: list[Tensor] = []
+        self.state: Tensor | None = None  # the last membrane
+        self.cuts: list[tuple[Tensor, Tensor]] = []  # what was emitted and the leaf that was handed on in its place
+        self._last_cuts: dict[int, tuple[Tensor, Tensor]] = {}  # of the last call: by leaf, the leaf and its original
+        self._window: Window | None = None
+
+    def finish(self) -> None:
+        """Remember what membrane the sequence leaves on the module, now that its graph is used up."""
+        membrane = getattr(self.module, "mem", None)
+        self._left = weakref.ref(membrane) if isinstance(membrane, Tensor) else None
+
+    def check_rested(self, given: Sequence[Any]) -> None:
+        """Check that a sequence does not start from where the last one ended, by oversight.
+
+        Raises:
+            RuntimeError: If it does.
+        """
+        left = None if self._left is None or self.whole or given else self._left()
+        if left is not None and left is getattr(self.module, "mem", None):
+            raise RuntimeError(
+                f"layer '{self.name}' was not reset since the last sequence: call brp.reset() or "
+                "snntorch_brp.reset_state(net) before each sequence, or detach the state to go on from it"
+            )
+
+    @property
+    def emitted(self) -> list[Tensor]:
+        """Spikes and states of the sequence, as far as they are kept, with their graph."""
+        return [*self.spikes, *(tensor for tensor, _ in self.cuts)]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps so far that a gradient can go back through."""
+        return len(self.spikes[0]) if self.whole and self.spikes else len(self.spikes)
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return self.spikes[0].shape[1 if self.whole else 0]
+
+    def continues_from(self, given: Sequence[Any]) -> bool:
+        """Whether a step from the ``given`` states (the module's own where there are none) goes on with the sequence.
+
+        A state belongs to it if the layer emitted it last, detached or not, or if it was computed from one that it did.
+        """
+        if self.whole:
+            return False
+        states = list(tensors_in(given)) or list(tensors_in([getattr(self.module, "mem", None)]))
+        last = None if self.state is None else self.state.data_ptr()
+        return any(state.grad_fn is not None or state.data_ptr() == last for state in states)
+
+    def restore(self, given: Sequence[Any]) -> list[Any]:
+        """Give the module back the graph of its own states; returns the ``given`` ones with theirs."""
+
+        def original(tensor: Tensor) -> Tensor:
+            leaf, kept = self._last_cuts.get(id(tensor), (None, tensor))
+            return kept if leaf is tensor else tensor
+
+        _replace_held(self.module, original)
+        return [_mapped(state, original) for state in given]
+
+    def record(self, spikes: Tensor, current: Tensor, membrane: Any, keeps: frozenset[str]) -> None:
+        """Keep one call: what the consolidation ``keeps``, and no more.
+
+        Raises:
+            RuntimeError: If the layer ran another shape in this sequence, or shows no membrane where one is needed.
+        """
+        if self.spikes and spikes.shape != self.spikes[-1].shape:
+            raise RuntimeError(
+                f"layer '{self.name}' ran neurons of shape {tuple(self.spikes[-1].shape)} and now {tuple(spikes.shape)}"
+                " in one sequence: reset the network between sequences, and give each place in it a neuron of its own"
+            )
+        self.state = membrane if isinstance(membrane, Tensor) else None
+        self.spikes.append(spikes)
+        if "membrane" in keeps:
+            if self.state is None:
+                raise RuntimeError(
+                    f"layer '{self.name}' ({type(self.module).__name__}) shows no membrane to learn from"
+                )
+            self.membrane.append(self.state)
+        if "current" in keeps:
+            self.current.append(current)
+
+    def hand_on(self, output: Any, *, watch_spikes: bool, keep_all: bool) -> Any:
+        """Cut what the layer gives, and what its module keeps, from the graph.
+
+        States are handed on as leaves that ask for a gradient, so that it shows where a loss depends on them. Spikes,
+        whose gradient would cost a pass through the next layer's weights, do so only where they are watched.
+
+        Args:
+            output: What the layer gave in this call.
+            watch_spikes: Hand on the spikes as such leaves, too.
+            keep_all: Keep all cuts of this call, also of states.
+
+        Returns:
+            The output in the same form, without its graph.
+        """
+        spikes = output[0] if isinstance(output, tuple) else output
+        leaves: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def cut(tensor: Tensor) -> Tensor:
+            if tensor.grad_fn is None:
+                return tensor
+            if id(tensor) not in leaves:
+                leaf = tensor.detach().requires_grad_(watch_spikes or tensor is not spikes)
+                leaves[id(tensor)] = (tensor, leaf)
+            return leaves[id(tensor)][1]
+
+        handed_on = _mapped(output, cut)
+        _replace_held(self.module, cut)
+        self._last_cuts = {id(leaf): (leaf, tensor) for tensor, leaf in leaves.values()}
+        self.cuts += [pair for pair in leaves.values() if pair[1].requires_grad and (keep_all or watch_spikes)]
+        return handed_on
+
+    @property
+    def window(self) -> Window:
+        """The sequence as the rules see it, without its graph."""
+        if self._window is None:
+            spikes, membrane, current = (
+                steps[0] if self.whole and steps else steps or None
+                for steps in (self.spikes, self.membrane, self.current)
+            )
+            self._window = Window(spikes, membrane=membrane, current=current)  # type: ignore[arg-type]
+        return self._window
+
+    def roots(self, gradients: Gradients, scale: float | Tensor) -> list[Root]:
+        """Where the layer's gradients start."""
+        roots: list[Root] = []
+        for tensors, gradient in zip((self.spikes, self.membrane, self.current), gradients, strict=True):
+            if gradient is not None:
+                all_steps = (gradient * scale).to(tensors[0].dtype).expand(self.steps, *gradient.shape[1:])
+                roots += zip(tensors, [all_steps] if self.whole else all_steps.unbind(0), strict=True)
+        return [(tensor, gradient) for tensor, gradient in roots if tensor.requires_grad]
+
+
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors among the values, also those in tuples: DeltaLeaky's state is a pair."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple):
+            yield from tensors_in(value)
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The value with each of its tensors, also those in tuples, replaced."""
+    if isinstance(value, Tensor):
+        return function(value)
+    return tuple(_mapped(part, function) for part in value) if type(value) is tuple else value
+
+
+def _replace_held(module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+    """Replace each tensor that a module keeps, parameters aside."""
+    for holder in (vars(module), module._buffers):
+        for key, value in holder.items():
+            if isinstance(value, Tensor | tuple):
+                holder[key] = _mapped(value, function)

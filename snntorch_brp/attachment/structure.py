@@ -1,0 +1,131 @@
+"""Who hears whom: which layers are hidden, which are outputs, and that no error can travel between them.
+
+In the first sequence every layer hands on leaves of its own, so the graph of each ends where the one before it begins.
+Reading these graphs once shows where the loss comes from and whose weights it would reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from snntorch_brp.attachment.graph import Reach, Summary, reach, summaries, terms
+from snntorch_brp.attachment.record import LayerRecord
+
+
+class LossTerms:
+    """What each summand of a loss depends on.
+
+    Attributes:
+        direct: Layers that a summand sees as they are.
+        read_out: Layers that a summand sees through parameters behind them.
+        parameters: All parameters that the loss reaches, by id.
+    """
+
+    def __init__(self, loss: Tensor, layers: Sequence[LayerRecord]) -> None:
+        owner = {id(leaf): layer for layer in layers for _, leaf in layer.cuts}
+        self.direct: set[LayerRecord] = set()
+        self.read_out: set[LayerRecord] = set()
+        self.parameters: dict[int, Tensor] = {}
+        found: Summary
+        for found in summaries(terms(loss), owner):
+            (self.read_out if found.parameters else self.direct).update(found.marks)
+            self.parameters.update(found.parameters)
+
+
+def find_outputs(terms: LossTerms, graphs: Mapping[LayerRecord, Reach], last: LayerRecord) -> list[LayerRecord]:
+    """The output layers: those that the loss sees as they are and that no other layer hears.
+
+    Args:
+        terms: What the loss depends on.
+        graphs: What each layer depends on.
+        last: The layer that was called last.
+
+    Returns:
+        The output layers, the one called last first; none where the output is a readout that does not spike.
+
+    Raises:
+        RuntimeError: If the loss sees a hidden layer, too.
+    """
+    leaves = {id(leaf): layer for layer in graphs for _, leaf in layer.cuts}
+    heard = {
+        leaves[leaf] for layer, graph in graphs.items() for leaf in graph.leaves if leaves.get(leaf, layer) is not layer
+    }
+    hidden = terms.direct & (heard | terms.read_out)
+    if hidden:
+        raise RuntimeError(_seen(hidden))
+    outputs = [layer for layer in graphs if layer in terms.direct]
+    return sorted(outputs, key=lambda layer: layer is not last)
+
+
+def check_hidden_unseen(terms: LossTerms, hidden: Sequence[LayerRecord]) -> None:
+    """Check that the loss does not see a hidden layer as it is.
+
+    Raises:
+        RuntimeError: If it does; the message names the layer.
+    """
+    if seen := terms.direct & set(hidden):
+        raise RuntimeError(_seen(seen))
+
+
+def _seen(layers: set[LayerRecord]) -> str:
+    names = ", ".join(sorted(f"'{layer.name}'" for layer in layers))
+    return (
+        f"the loss depends on the spikes or states of {names}, hidden layers that learn from the local rule alone: "
+        f"take that term out of the loss, or name all outputs, attach(..., output=({names}, ...))"
+    )
+
+
+def owners(graphs: Mapping[LayerRecord, Reach]) -> dict[int, str]:
+    """The names of the hidden layers whose parameters are which, by the parameters' ids.
+
+    Raises:
+        RuntimeError: If a gradient could go from one hidden layer to another that it hears, past the neurons between
+            them; the message names both.
+    """
+    hears = _hearing(graphs)
+    for layer, graph in graphs.items():
+        for before in hears[layer]:
+            shared = graph.operations.keys() & graphs[before].operations.keys()
+            below = reach(graph.operations[key] for key in shared).leaves.values()
+            if any(isinstance(leaf, nn.Parameter) for leaf in below):
+                raise RuntimeError(
+                    f"the current that enters layer '{before.name}' also goes past it to layer '{layer.name}', which "
+                    f"hears '{before.name}': the weights of '{before.name}' would learn from a layer behind them. Cut "
+                    "the shortcut with .detach(), or take it from the spikes"
+                )
+    return {
+        key: layer.name
+        for layer, graph in graphs.items()
+        for key, leaf in graph.leaves.items()
+        if isinstance(leaf, nn.Parameter)
+    }
+
+
+def _hearing(graphs: Mapping[LayerRecord, Reach]) -> dict[LayerRecord, set[LayerRecord]]:
+    """All layers that a layer hears, also by way of others."""
+    leaves = {id(leaf): layer for layer in graphs for _, leaf in layer.cuts}
+    hears = {
+        layer: {leaves[leaf] for leaf in graph.leaves if leaf in leaves} - {layer} for layer, graph in graphs.items()
+    }
+    for middle in graphs:  # Warshall's closure
+        for layer in graphs:
+            if middle in hears[layer]:
+                hears[layer] |= hears[middle] - {layer}
+    return hears
+
+
+def check_parameters(terms: LossTerms, outputs: Mapping[LayerRecord, Reach], owner: Mapping[int, str]) -> None:
+    """Check that neither the loss nor an output layer reaches a hidden layer's parameters.
+
+    Raises:
+        RuntimeError: If one does; the message names the layer.
+    """
+    reached = set(terms.parameters).union(*(graph.leaves for graph in outputs.values()))
+    if names := sorted({owner[key] for key in reached if key in owner}):
+        raise RuntimeError(
+            f"the loss reaches the weights of hidden layer '{names[0]}' past its neurons (by a shortcut around them, a "
+            "penalty, or weights that the output shares): cut the shortcut with .detach(), use the optimizer's "
+            "weight_decay, or give the output weights of its own"
+        )

@@ -1,1 +1,0 @@
-"""The paper's tasks, and each of its tables and figures."""

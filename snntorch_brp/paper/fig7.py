@@ -1,0 +1,126 @@
+"""Fig. 7: membrane potentials and spikes of random hidden neurons while BRP trains them."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from snntorch_brp.analysis.callbacks import encoded
+from snntorch_brp.data.loader import batches
+from snntorch_brp.paper.budgets import MNIST
+from snntorch_brp.paper.lab import Lab, Probe, Run
+from snntorch_brp.paper.report import Result
+from snntorch_brp.paper.style import Row, mean_and_spread, quote, spent, told
+from snntorch_brp.sequence import Activity, observe, unroll
+from snntorch_brp.tasks.base import Sets
+from snntorch_brp.training import BRPTrainer, EpochResult
+
+EPOCHS = (1, 5, 10, 20)
+NEURONS = 5
+SAMPLES = 100
+
+
+class MembraneProbe(Probe):
+    """The last hidden layer on the first test samples: traces of a few neurons, and how often and stably all fire."""
+
+    name = "membrane"
+
+    def start(self, trainer: BRPTrainer, sets: Sets) -> None:
+        """Keep the samples."""
+        self.x, _ = next(iter(batches(sets.test, SAMPLES)))
+
+    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+        """Show the samples twice, with encoding noise of its own each time."""
+        layer, first = self._run(trainer, seed=0)
+        _, second = self._run(trainer, seed=1)
+        membrane, spikes = (x[:, 0].flatten(1) for x in (first.membrane, first.spikes))
+        chosen = torch.randperm(spikes.shape[1], generator=torch.Generator().manual_seed(0))[:NEURONS].sort().values
+        threshold = trainer.net.get_submodule(layer).threshold
+        self.rows.append(
+            {
+                "epoch": result.epoch,
+                "layer": layer,
+                "threshold": float(threshold),  # type: ignore[arg-type]
+                "neurons": chosen.tolist(),
+                "membrane": membrane[:, chosen].T.tolist(),
+                "spikes": spikes[:, chosen].T.tolist(),
+                "rate": float(first.spikes.mean()),
+                "repeatability": correlation(first.spikes.sum(0), second.spikes.sum(0)),
+            }
+        )
+
+    def _run(self, trainer: BRPTrainer, *, seed: int) -> tuple[str, Activity]:
+        spikes = encoded(trainer, self.x, seed)
+        activity = observe(trainer.net, lambda: unroll(trainer.net, spikes))
+        layer = list(activity)[-2]
+        return layer, activity[layer]
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's correlation of two tensors of one shape; 0 where one is constant."""
+    both = torch.stack([a.flatten(), b.flatten()]).double()
+    return float(torch.corrcoef(both)[0, 1].nan_to_num())
+
+
+def reproduce(lab: Lab) -> Result:
+    """Train under BRP with the probe, for 20 epochs, or twice what the budget gives where that is less."""
+    (setting,) = lab.settings(MNIST)
+    epochs = min(max(EPOCHS), 2 * lab.config(setting, "brp", seed=0).epochs)
+    runs = [lab.train(setting, "brp", seed, epochs=epochs, probe=MembraneProbe) for seed in lab.seeds(setting)]
+    rows: list[Row] = []
+    for place in range(epochs):
+        for quantity in ("rate", "repeatability"):
+            mean, spread = mean_and_spread(run.found[place][quantity] for run in runs)
+            layer = runs[0].found[place]["layer"]
+            rows.append(
+                {**told(runs), "layer": layer, "epoch": place + 1, "quantity": quantity, "mean": mean, "sd": spread}
+            )
+    first, last = ({row["quantity"]: row for row in rows if row["epoch"] == epoch} for epoch in (1, epochs))
+    changed = {
+        name: f"{name} {quote(first[name]['mean'], first[name]['sd'], 3)} after epoch 1, "
+        f"{quote(last[name]['mean'], last[name]['sd'], 3)} after epoch {epochs}"
+        for name in ("rate", "repeatability")
+    }
+    more = {name: "yes" if last[name]["mean"] > first[name]["mean"] else "no" for name in changed}
+    verdict = [
+        f"{spent(runs)}, layer {layer}: {'; '.join(changed.values())}. Published: more frequent, more stable firing. "
+        f"Here, more frequent: {more['rate']}; more stable, by repeatability: {more['repeatability']}."
+    ]
+    notes = [
+        f"Test sample 0 and {NEURONS} random neurons, seed {runs[0].config['seed']}; dashed: threshold; a bar on top "
+        "is a spike.",
+        f"Rate: spikes a neuron and step over {SAMPLES} test samples. Repeatability: correlation of the neurons' spike "
+        "counts between two presentations of these samples, each with encoding noise of its own.",
+    ]
+    shown = sorted({*(epoch for epoch in EPOCHS if epoch <= epochs), epochs})
+    return Result("fig7", "membranes of hidden neurons under BRP", _draw(runs[0], shown), rows, verdict, notes)
+
+
+def _draw(run: Run, epochs: list[int]) -> Figure:
+    found = [run.found[epoch - 1] for epoch in epochs]
+    neurons = found[0]["neurons"]
+    figure, axes = plt.subplots(
+        len(neurons),
+        len(epochs),
+        figsize=(2.9 * len(epochs), 1.3 * len(neurons) + 0.6),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
+    top = max(max(max(trace) for trace in row["membrane"]) for row in found)
+    for column, row in enumerate(found):
+        for place, neuron in enumerate(neurons):
+            ax = axes[place, column]
+            ax.plot(row["membrane"][place], color="#1f77b4", linewidth=1)
+            ax.axhline(row["threshold"], color="gray", linestyle="--", linewidth=0.8)
+            fired = [step for step, spike in enumerate(row["spikes"][place]) if spike]
+            ax.vlines(fired, top, top + 0.25 * abs(top), color="#d62728", linewidth=1.5)
+            if column == 0:
+                ax.set_ylabel(f"neuron {neuron}")
+        axes[0, column].set_title(f"epoch {row['epoch']}")
+        axes[-1, column].set_xlabel("time step")
+    figure.suptitle(f"{run.label}, layer {found[0]['layer']}, {run.config['model']}")
+    return figure

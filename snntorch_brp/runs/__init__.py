@@ -1,0 +1,1 @@
+"""What `snntorch-brp train` and `evaluate` do: a run folder from its settings."""

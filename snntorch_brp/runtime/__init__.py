@@ -1,0 +1,1 @@
+"""Processes, files, random numbers and interrupts: the floor below all others; nothing here knows a network."""

@@ -1,0 +1,1 @@
+"""Tasks: a data set, and what is trained on it."""

@@ -1,0 +1,414 @@
+"""Training and testing a spiking network under a local rule (Algorithm 1 of the paper)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snntorch_brp.attachment import attach
+from snntorch_brp.consolidation import Consolidation
+from snntorch_brp.feedback import Feedback
+from snntorch_brp.neurons import reset_state
+from snntorch_brp.propagation import BRP, Propagation
+from snntorch_brp.runtime import distributed
+from snntorch_brp.runtime.distributed import Share
+from snntorch_brp.runtime.interrupt import Interrupt, interruptible
+from snntorch_brp.runtime.randomness import (
+    check_order,
+    check_random_state,
+    order_state,
+    put_back_on_error,
+    random_state,
+    resume_order,
+)
+from snntorch_brp.training.batch import check_dtype, checked, next_batch, on_device, pair
+from snntorch_brp.training.callbacks import Callback
+from snntorch_brp.training.executor import Engine, Executor, Loss, Precision, rate_mse
+from snntorch_brp.training.guard import check_gradients, check_weights
+from snntorch_brp.training.loading import unchanged_on_error
+from snntorch_brp.training.loop import EpochLoop, bar_of, epochs_bar, length, show
+from snntorch_brp.training.optimizing import check_optimizer, check_scheduler
+from snntorch_brp.training.results import EpochResult, Evaluation, Progress, StepResult
+
+logger = logging.getLogger(__name__)
+
+Batches = Iterable[Any]
+"""What a loader yields: pairs ``(x, labels)``, or None where this process has no part of a batch."""
+
+
+class BRPTrainer:
+    """Trains a snnTorch network without backpropagation between its layers.
+
+    In a job of several processes (a process group of torch.distributed) each has a trainer, made and called alike, and
+    a loader of its own part of the batches (:func:`snntorch_brp.data.loader.batches` makes one); together they take
+    the steps that one process would.
+
+    Args:
+        net: An ``nn.Sequential`` that takes one step a call, or a module that loops over time itself.
+        num_classes: Number of classes K.
+        propagation: What is sent to the hidden layers; ``BRP()`` when None.
+        consolidation: How a layer learns from it; ``PseudoGradient()`` when None.
+        optimizer: Any PyTorch optimizer on the network's parameters; the paper's Adam at 1e-4 when None.
+        scheduler: Any PyTorch learning-rate schedule on that optimizer; it advances with every training step.
+        clip_norm: Largest norm of the gradient of all parameters together; None for no limit.
+        encoder: Maps a batch, already on the network's device, to the network's input, such as
+            ``RateEncoder(steps=20)``; None for data that is spikes already, time first.
+        loss: Loss of the output spikes ``[T, B, K]`` and the labels ``[B]``, a mean over samples; :func:`rate_mse` when
+            None.
+        loops_inside: Whether ``net(x)`` runs all time steps; when None, everything but an ``nn.Sequential`` does.
+        output: Name of the output neuron; the last spiking layer to be called when None.
+        engine: "fused" runs sequential networks layer by layer (:mod:`snntorch_brp.fused`) and says which module is in
+            the way where it cannot; "attach" runs any network step by step; "auto" takes the first that can. Both give
+            the same gradients.
+        precision: "bfloat16" computes products in bfloat16 (PyTorch's autocast under "attach"), and keeps weights,
+            loss and optimizer in float32.
+        generator: Source of the feedback matrices' seed.
+        feedback: The feedback matrices themselves, such as ``Feedback(10, regions=4)``; drawn anew when None.
+
+    Attributes:
+        progress: Epoch, step and results so far.
+        stopped: Why training ended early; None where it did not.
+
+    Raises:
+        ValueError: If the network has fewer than two spiking layers, does not qualify for the ``engine`` asked for, or
+            the optimizer or the schedule is one that cannot be used.
+
+    Example:
+        >>> net = mlp([64, 100, 10])
+        >>> trainer = BRPTrainer(net, num_classes=10, encoder=RateEncoder(steps=10))
+        >>> trainer.step(torch.rand(8, 64), torch.arange(8)).count
+        8
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        num_classes: int,
+        propagation: Propagation | None = None,
+        consolidation: Consolidation | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+        clip_norm: float | None = None,
+        encoder: Callable[[Tensor], Tensor] | None = None,
+        loss: Loss | None = None,
+        loops_inside: bool | None = None,
+        output: str | None = None,
+        engine: Engine = "auto",
+        precision: Precision = "float32",
+        generator: torch.Generator | None = None,
+        feedback: Feedback | None = None,
+    ) -> None:
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, got {clip_norm}")
+        if optimizer is not None:
+            check_optimizer(optimizer, net)
+        check_scheduler(scheduler)
+        self.net = net
+        self.num_classes = num_classes
+        self.optimizer = optimizer or torch.optim.Adam(net.parameters(), lr=1e-4)
+        self.scheduler = scheduler
+        self.clip_norm = clip_norm
+        self.encoder = encoder
+        self.loss = loss or rate_mse
+        self.loops_inside = not isinstance(net, nn.Sequential) if loops_inside is None else loops_inside
+        self.attached = attach(
+            net,
+            propagation or BRP(),
+            num_classes=num_classes,
+            consolidation=consolidation,
+            output=output,
+            generator=generator,
+            feedback=feedback,
+        )
+        self.attached.watches_firing = False  # the loop names such layers itself
+        self.executor = Executor(
+            net,
+            self.attached,
+            self.loss,
+            loops_inside=self.loops_inside,
+            output=output,
+            engine=engine,
+            precision=precision,
+        )
+        self.progress = Progress()
+        self.stopped: str | None = None
+        self._fitting = False
+        self._loader: Batches | None = None  # of the running fit
+        self._restored: Mapping[str, Any] | None = None  # where the next fit goes on
+        self._share_state()
+
+    def _share_state(self) -> None:
+        """All processes start from the weights, feedback and random numbers of the first."""
+        seed, numbers = self.attached.feedback.seed.to(self.device), torch.get_rng_state().to(self.device)
+        distributed.same_everywhere([*self.net.state_dict().values(), seed, numbers])
+        self.attached.feedback.seed.copy_(seed)
+        torch.set_rng_state(numbers.cpu())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and where batches are moved to."""
+        return next(self.net.parameters()).device
+
+    def _buffers(self) -> list[Tensor]:
+        """What is saved of the network besides its parameters, such as the running means of normalisations."""
+        parameters = dict(self.net.named_parameters())
+        return [value for name, value in self.net.state_dict().items() if name not in parameters]
+
+    @property
+    def _random_sources(self) -> tuple[object, ...]:
+        return self.encoder, self.attached.propagation
+
+    def step(self, x: Tensor, labels: Tensor) -> StepResult:
+        """Learn from one batch: reset, run all T steps, propagate, consolidate, one optimizer step.
+
+        Args:
+            x: A batch as the loader gives it: for an encoder, or spikes ``[T, B, *]``.
+            labels: Class numbers, integers ``[B]``.
+
+        Raises:
+            ValueError: If the batch does not fit, or the loss or a gradient is not finite; the message says why and
+                where. Weights and random numbers are as before then.
+        """
+        result, _ = self.step_together((x, labels), Interrupt())
+        assert result is not None
+        return result
+
+    def step_together(self, batch: Any, interrupt: Interrupt) -> tuple[StepResult | None, bool]:
+        """One step of all processes, each with its part of the batch.
+
+        Args:
+            batch: The pair ``(x, labels)``; None where this process has no part.
+            interrupt: Whether this process has been asked to stop.
+
+        Returns:
+            What came of the whole batch, None where no process had any; and whether all shall stop.
+        """
+        with put_back_on_error(*self._random_sources):
+            batch, share = self._shared(batch)
+            if share.count == 0:
+                return None, False
+            self.net.train()
+            self.optimizer.zero_grad()
+            here, right = self._learn(batch, share)
+            loss, correct, stop = distributed.average_gradients(
+                self.net.parameters(), share.weight, here * share.weight, right, interrupt.requested
+            )
+            check_gradients(self.net)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        check_weights(self.net)
+        result = StepResult(loss, round(correct), share.count)
+        self.progress.add(result)
+        return result, stop > 0
+
+    def _shared(self, batch: Any) -> tuple[tuple[Tensor, Tensor] | None, Share]:
+        """A batch, checked and on the device, and which part it is of all processes' batch."""
+        if batch is None:
+            return None, distributed.share(0, (), self.device)
+        x, labels = checked(
+            *pair(batch), num_classes=self.num_classes, device=self.device, encoded=self.encoder is None
+        )
+        return (x, labels), distributed.share(len(labels), x.shape[1:], self.device)
+
+    def _learn(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> tuple[float, int]:
+        """Fill the gradients; gives the loss, and how many samples were right."""
+        spikes = self._encoded(batch, share)
+        if batch is None or spikes is None:
+            return 0.0, 0
+        labels = batch[1]
+        with distributed.own_random_numbers(self.progress.step, self.device):
+            loss, y = self.executor.learn(spikes, labels)
+        return loss.item(), int((y.argmax(1) == labels).sum())
+
+    def _encoded(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> Tensor | None:
+        """The network's input, ``[T, b, *]``; None where there is none."""
+        x, weight = None if batch is None else batch[0], next(self.net.parameters())
+        spikes = x if self.encoder is None else distributed.encode_share(self.encoder, x, share, like=weight)
+        if x is None:
+            return None
+        if not isinstance(spikes, Tensor):
+            raise ValueError(f"the encoder must give spikes [T, B, ...], got {type(spikes).__name__}: does it return?")
+        if not self.loops_inside:
+            check_dtype(spikes, weight)
+        B = share.rows.stop - share.rows.start
+        if not self.loops_inside and (spikes.dim() < 2 or spikes.shape[1] != B):
+            raise ValueError(f"the encoder must give spikes [T, B={B}, ...], got shape {tuple(spikes.shape)}")
+        return spikes
+
+    def fit(
+        self,
+        loader: Batches,
+        *,
+        epochs: int,
+        validation: Batches | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> list[EpochResult]:
+        """Train for some epochs; after :meth:`load_state_dict`, go on with those that are left.
+
+        Ctrl-C ends training after the running step, a second one at once.
+
+        Args:
+            loader: Yields ``(x, labels)`` batches; the last may be smaller.
+            epochs: Number of passes over ``loader``.
+            validation: Batches to evaluate on after every epoch.
+            callbacks: Called after every step and epoch.
+            progress: Show progress bars, where there is a terminal to show them on.
+
+        Returns:
+            One result an epoch.
+
+        Raises:
+            ValueError: If ``epochs`` is not positive, ``loader`` yields nothing, or a number is not finite.
+            KeyboardInterrupt: If training was stopped by Ctrl-C or SIGTERM.
+        """
+        if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+            raise ValueError(f"epochs must be a whole number of at least 1, got {epochs!r}")
+        if self._fitting:
+            raise ValueError("fit is running already: a callback must not start it anew")
+        self._fitting = True
+        try:
+            return self._fit(loader, epochs, validation, callbacks, progress)
+        finally:
+            self._fitting = False
+
+    def _fit(
+        self, loader: Batches, epochs: int, validation: Batches | None, callbacks: Sequence[Callback], progress: bool
+    ) -> list[EpochResult]:
+        """The epochs that are left."""
+        restored, self._restored = self._restored, None
+        self.progress = Progress() if restored is None else Progress.from_state(restored["progress"])
+        self.stopped, self._loader = None, loader
+        for callback in callbacks:
+            callback.on_fit_start(self)
+        hidden = None if progress and distributed.rank() == 0 else True  # None: hidden unless on a terminal
+        with interruptible() as interrupt, epochs_bar(self.progress, epochs, hidden) as bar:
+            loop = EpochLoop(self, callbacks, interrupt, hidden)
+            while self.progress.epoch <= epochs and self.stopped is None:
+                loop.run(resume_order(loader, restored, *self._random_sources), length(loader))
+                restored = None
+                evaluation = None if validation is None else self._evaluate(validation, hidden)
+                result = self.progress.end_epoch(evaluation)
+                show(bar, result)
+                for callback in callbacks:
+                    callback.on_epoch_end(self, result)
+        if self.stopped is not None:
+            logger.info("stopped early: %s", self.stopped)
+        for callback in callbacks:
+            callback.on_fit_end(self)
+        return list(self.progress.results)
+
+    def stop(self, reason: str) -> None:
+        """End :meth:`fit` after this epoch, as callbacks may ask for.
+
+        Args:
+            reason: Why; it is logged and kept in ``stopped``.
+        """
+        self.stopped = reason
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on exactly from here, in tensors and plain values."""
+        return {
+            "network": self.net.state_dict(),
+            "feedback": self.attached.feedback.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "progress": self.progress.state_dict(),
+            "order": order_state(self._loader or (), within=self._loader is not None and self.progress.batches > 0),
+            "random": random_state(*self._random_sources),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there with the next :meth:`fit`.
+
+        Args:
+            state: What :meth:`state_dict` of a trainer like this one gave.
+
+        Raises:
+            ValueError: If it is of another network, optimizer or schedule, or is damaged; nothing has changed then.
+        """
+        try:
+            progress = Progress.from_state(state["progress"])
+            check_order(state["order"])
+            with unchanged_on_error(self):
+                self.net.load_state_dict(state["network"])
+                self.attached.feedback.load_state_dict(state["feedback"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                if self.scheduler is not None:
+                    self.scheduler.load_state_dict(state["scheduler"])
+                check_weights(self.net)
+                check_random_state(state["random"], *self._random_sources)
+        except Exception as error:  # damage takes any form
+            raise ValueError(f"the saved state does not fit this trainer: {type(error).__name__}, {error}") from error
+        self.progress = progress
+        self._restored = state
+
+    def evaluate(self, loader: Batches, *, seed: int = 0) -> Evaluation:
+        """Test the network; its training state and torch's random numbers are left as they were.
+
+        Args:
+            loader: Yields ``(x, labels)`` batches.
+            seed: Seeds torch's random numbers for the length of the test, so that encoding noise is the same each time.
+
+        Raises:
+            ValueError: If ``loader`` yields nothing, or a batch does not fit.
+        """
+        return self._evaluate(loader, hidden=True, seed=seed)
+
+    def _evaluate(self, loader: Batches, hidden: bool | None, seed: int = 0) -> Evaluation:
+        K = self.num_classes
+        sums = torch.zeros(K * K + 1, dtype=torch.double, device=self.device)  # confusion, and the sum of losses
+        distributed.same_everywhere(self._buffers())
+        with self.testing(seed), bar_of("validation", length(loader), hidden) as bar:
+            batches = iter(loader)
+            while True:
+                batch, share = self._shared(next_batch(batches))
+                if share.count == 0:
+                    break
+                spikes = self._encoded(batch, share)
+                if batch is not None and spikes is not None:
+                    spikes, labels = self.executor.run(spikes), batch[1]
+                    pairs = labels * K + spikes.mean(0).argmax(1)
+                    sums[:-1] += pairs.bincount(minlength=K * K)
+                    sums[-1] += self.loss(spikes, labels) * len(labels)
+                bar.update()
+        sums = distributed.add_up(sums).cpu()
+        if not sums[:-1].any():
+            raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
+        confusion = sums[:-1].long().view(K, K)
+        return Evaluation(float(sums[-1] / confusion.sum()), confusion)
+
+    def predict(self, x: Tensor, *, seed: int = 0) -> Tensor:
+        """Classes of a batch: the argmax of the output rate y, ``[B]``.
+
+        Args:
+            x: A batch as :meth:`step` takes it.
+            seed: As in :meth:`evaluate`.
+        """
+        x = on_device(x, self.device)
+        with self.testing(seed):
+            spikes = x if self.encoder is None else self.encoder(x)
+            return self.executor.run(spikes).mean(0).argmax(1)
+
+    @contextmanager
+    def testing(self, seed: int = 0) -> Iterator[None]:
+        """Inside the block the network is in evaluation mode, learns nothing, and noise is that of ``seed``."""
+        training = self.net.training
+        devices = [self.device] if self.device.type == "cuda" else []
+        self.net.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices):
+                torch.manual_seed(seed)
+                yield
+        finally:
+            self.net.train(training)
+            reset_state(self.net)

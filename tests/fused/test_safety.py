@@ -1,0 +1,268 @@
+"""What goes to C++ is what C++ takes it for, and the compiled library is what was compiled."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import logging
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import snntorch as snn
+import torch
+from torch import nn
+
+from snntorch_brp import BRPTrainer
+from snntorch_brp.feedback import Feedback
+from snntorch_brp.fused import FusedEngine, build, matmul
+from snntorch_brp.fused.neuron_kernels import scan_
+from snntorch_brp.fused.pointers import address
+from snntorch_brp.fused.scan import Leaky
+from snntorch_brp.models import mlp
+from snntorch_brp.propagation import BRP
+from snntorch_brp.surrogate import boxcar
+from snntorch_brp.training import rate_mse
+
+needs_compiler = pytest.mark.skipif(build.library() is None, reason="no C++ compiler on this machine")
+needs_matrix_units = pytest.mark.skipif(not matmul.matrix_units_available(), reason="no bfloat16 matrix units")
+
+
+def lif() -> nn.Module:
+    return snn.Leaky(0.9, threshold=0.3, init_hidden=True, spike_grad=boxcar())
+
+
+def both(net: nn.Module, x: torch.Tensor, num_classes: int) -> list[tuple[float, list[torch.Tensor]]]:
+    """Loss and gradients under attach and under the fused engine."""
+    results = []
+    labels = torch.arange(x.shape[1]) % num_classes
+    for engine in ("attach", "fused"):
+        own = copy.deepcopy(net)
+        trainer = BRPTrainer(own, num_classes=num_classes, engine=engine, generator=torch.Generator().manual_seed(1))
+        loss, _ = trainer.executor.learn(x, labels)
+        results.append((float(loss), [p.grad for p in own.parameters()]))
+    return results
+
+
+def assert_both_agree(net: nn.Module, x: torch.Tensor, num_classes: int, rtol: float) -> None:
+    (loss, expected), (fused_loss, gradients) = both(net, x, num_classes)
+    assert fused_loss == pytest.approx(loss, rel=rtol)
+    for gradient, reference in zip(gradients, expected, strict=True):
+        scale = float(reference.abs().max())
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=rtol * scale)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(torch.float64, 1e-11), (torch.float32, 1e-5), (torch.bfloat16, 0.1), (torch.float16, 0.02)]
+)
+def test_networks_of_any_dtype_as_under_attach_bfloat16_too(dtype, rtol):
+    torch.manual_seed(0)
+    x = (torch.rand(6, 8, 40) < 0.3).to(dtype)
+    # half precision: sums of some 40 products, each rounded to 8 or 11 bits, step by step or all at once
+    assert_both_agree(mlp([40, 300, 10]).to(dtype), x, 10, rtol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_default_dtype_changes_nothing_on_matrix_units_or_off(dtype):
+    torch.manual_seed(0)
+    net, x, labels = mlp([40, 50, 10]), (torch.rand(6, 8, 40) < 0.3).float(), torch.arange(8)
+    gradients = []
+    for default in (torch.float32, dtype):
+        torch.set_default_dtype(default)
+        try:
+            own, feedback = copy.deepcopy(net), Feedback(10, generator=torch.Generator().manual_seed(1))
+            FusedEngine(own, BRP(), num_classes=10, loss_fn=rate_mse, feedback=feedback).step(x, labels)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        gradients.append([p.grad for p in own.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.AvgPool1d(2), nn.AvgPool2d((1, 2)), nn.AvgPool1d((2,))])
+def test_spikes_of_a_conv1d_are_pooled_as_pytorch_does(pool):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(3, 8, 3, padding=1), lif(), pool, nn.Flatten(), nn.LazyLinear(5), lif())
+    x = (torch.rand(10, 4, 3, 64) < 0.1).float()
+    with torch.no_grad():
+        net(x[0])
+    assert_both_agree(net, x, 5, 1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_averages_over_many_spikes_keep_all_their_digits_when_pooled(size):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), lif(), nn.AvgPool2d(size), nn.Flatten(), nn.Linear(4, 5), lif())
+    assert_both_agree(net, (torch.rand(5, 4, 1, size, size) < 0.3).float(), 5, 1e-5)
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, -1])
+def test_a_weight_of_NaN_is_reported_whatever_its_bits(bits):
+    net = mlp([20, 30, 5])
+    net.fc1.weight.data.view(torch.int32)[0, 0] = bits
+    engine = FusedEngine(net, BRP(), num_classes=5, loss_fn=rate_mse)
+    with pytest.raises(ValueError, match="membrane of layer 'fc1_lif' is not finite"):
+        engine.step(torch.ones(3, 4, 20), torch.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("x", "why"),
+    [
+        (torch.zeros(3, 4, dtype=torch.bfloat16), "torch.bfloat16, not torch.float32"),
+        (torch.zeros(4, 3), r"shape \(4, 3\), not \(3, 4\)"),
+        (torch.zeros(4, 3).T, "strides"),
+        (torch.zeros(3, 8)[:, ::2], "strides"),
+        (torch.zeros(1, 4).expand(3, 4), "share memory"),
+        (torch.zeros(3, 4, device="meta"), "on meta"),
+        (torch.zeros(3, 4).to_sparse(), "torch.sparse_coo"),
+    ],
+)
+def test_no_other_tensor_gets_through_the_door(x, why):
+    with pytest.raises(ValueError, match=why):
+        address(x, "sums", dtype=torch.float32, shape=(3, 4), free=1, written=True)
+
+
+@needs_compiler
+def test_the_kernels_refuse_spikes_of_another_shape_than_they_would_write():
+    neuron, current = Leaky(torch.tensor(0.5), torch.tensor(0.3), boxcar()), torch.randn(3, 2, 4, 8, 8)
+    with pytest.raises(ValueError, match="cannot take spikes"):
+        scan_(current, neuron, torch.empty(3, 2, 4, 4, 3), (2, 2))
+    with pytest.raises(ValueError, match="cannot be pooled"):
+        scan_(current[:, :, 0], neuron, torch.empty(3, 2, 4, 4), (2, 2))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of its own, and a compiler that only copies: it counts its calls in the file ``calls``."""
+    if build.library() is None:
+        pytest.skip("no C++ compiler on this machine")
+    real = build.library()._name
+    script = tmp_path / "cxx"
+    script.write_text(
+        f"#!/bin/sh\necho x >> {tmp_path}/calls\n"
+        f'while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp {real} "$out"\n'
+    )
+    script.chmod(0o700)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", f"{script} -DANYTHING='a b'")
+    return tmp_path
+
+
+def calls(folder: Path) -> int:
+    return len((folder / "calls").read_text().split())
+
+
+def test_a_library_is_built_once_and_is_its_users_alone(cache):
+    path = build._built()
+    assert build._built() == path
+    assert calls(cache) == 1
+    for place in (path, path.parent):
+        assert not place.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "zeros", "text", "pipe", "link", "writable"])
+def test_a_damaged_library_is_built_anew(cache, damage):
+    path = build._built()
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "zeros":
+        path.write_bytes(content[:5000] + bytes(4000) + content[9000:])
+    elif damage == "text":
+        path.write_text("no library")
+    elif damage == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif damage == "link":
+        path.rename(path.with_suffix(".moved"))
+        path.symlink_to(path.with_suffix(".moved"))
+    else:
+        path.chmod(0o777)
+    if damage == "pipe":
+        with pytest.raises(RuntimeError, match="in the way"):
+            build._built()
+        path.unlink()
+    assert build._built() == path
+    assert path.read_bytes() == content
+    assert not path.is_symlink()
+    assert calls(cache) == (3 if damage == "pipe" else 2)
+
+
+def test_a_folder_that_others_can_write_is_not_used(cache, caplog):
+    folder = cache / "cache" / "snntorch_brp" / "kernels"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        assert folder not in build._built().parents
+    assert "not this user's alone" in caplog.text
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("home", [None, "", "relative", "/proc/none"])
+def test_without_a_home_the_kernels_are_built_for_the_process(cache, monkeypatch, home):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def no_home() -> Path:
+        if home is None:
+            raise RuntimeError("no home")
+        return Path(home)
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("HOME", home or "")
+    path = build._built()
+    assert path.is_file()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("printf '\\377\\376' >&2; exit 1", "failed"),
+        ("exit 3", "exit status 3"),
+        ("exit 0", "made no library"),
+        ("sleep 60 & wait", "did not end within"),
+    ],
+)
+def test_compilers_that_fail_are_told_about(cache, monkeypatch, caplog, script, message):
+    (cache / "cxx").write_text(f"#!/bin/sh\n{script}\n")
+    monkeypatch.setattr(build, "SECONDS", 1)
+    with caplog.at_level(logging.WARNING):
+        assert build.library.__wrapped__() is None
+    assert message in caplog.text
+
+
+def test_a_compiler_that_is_not_there_is_said_and_another_taken(monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "no-such-compiler -O2")
+    monkeypatch.setattr(build.shutil, "which", lambda name: None if name.startswith("no") else f"/usr/bin/{name}")
+    with caplog.at_level(logging.WARNING):
+        assert build._compiler() == ["/usr/bin/c++"]
+    assert "no-such-compiler" in caplog.text
+
+
+@needs_compiler
+def test_structs_are_as_long_in_python_as_in_cpp():
+    class TooShort(ctypes.Structure):
+        _fields_ = [("images", ctypes.c_int64)]
+
+    with pytest.raises(RuntimeError, match="struct Conv has 96 bytes in C"):
+        build.check_structs(build.library(), "conv_struct_sizes", {"Conv": TooShort})
+
+
+@needs_matrix_units
+def test_infinities_on_matrix_units_are_not_lost():
+    weight = torch.tensor([[float("inf"), 1.0]])
+    out = matmul.linear(torch.ones(1, 2, dtype=torch.bfloat16), weight, None, bf16_terms=3)
+    assert not torch.isfinite(out).any()
+
+
+@needs_compiler
+def test_a_damaged_library_does_not_kill_the_next_process(cache):
+    path = build._built()
+    path.write_bytes(path.read_bytes()[:4096])
+    script = "from snntorch_brp.fused.build import library; assert library() is not None"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,169 @@
+"""Training that would not train is refused or told, and a state is loaded as a whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snntorch_brp import BRPTrainer, Callback, RateEncoder
+from snntorch_brp.models import mlp
+
+X, LABELS = torch.rand(8, 20, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 5
+
+
+def trainer_of(seed: int = 0, **options: Any) -> BRPTrainer:
+    torch.manual_seed(seed)
+    return BRPTrainer(mlp([20, 30, 5]), num_classes=5, **{"encoder": RateEncoder(steps=4), **options})
+
+
+def test_an_encoder_that_returns_nothing_is_told() -> None:
+    trainer = trainer_of(encoder=lambda x: None)
+    with pytest.raises(ValueError, match=r"the encoder must give spikes .* NoneType"):
+        trainer.fit([(X, LABELS)], epochs=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [(None, "yielded None"), ((X, LABELS, X), "got 3 things"), (X, "got Tensor"), ({"x": X}, "got dict")],
+)
+def test_a_loader_of_something_else_than_pairs_is_told(batch: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trainer_of().fit([(X, LABELS), batch, (X, LABELS)], epochs=1, progress=False)
+    with pytest.raises(ValueError, match=message):
+        trainer_of().evaluate([(X, LABELS), batch])
+
+
+def test_an_epoch_in_which_nothing_moved_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    net = mlp([20, 30, 5])
+    trainer = BRPTrainer(
+        net, num_classes=5, encoder=RateEncoder(steps=4), optimizer=torch.optim.SGD(net.parameters(), lr=0.0)
+    )
+    with caplog.at_level(logging.WARNING):
+        trainer.fit([(X, LABELS)], epochs=3, progress=False)
+    assert sum("no weight has moved" in record.message for record in caplog.records) == 1
+
+
+def test_an_optimizer_of_another_network_is_refused_and_of_a_part_is_told() -> None:
+    net = mlp([20, 30, 5])
+    with pytest.raises(ValueError, match="no parameter of this network"):
+        BRPTrainer(net, num_classes=5, optimizer=torch.optim.Adam(mlp([20, 30, 5]).parameters()))
+    part = torch.optim.Adam(net.get_submodule("fc1").parameters())
+    with pytest.warns(UserWarning, match=r"the optimizer lacks fc2\.weight, fc2\.bias"):
+        BRPTrainer(net, num_classes=5, optimizer=part)
+
+
+def test_what_wants_a_closure_or_a_metric_is_refused() -> None:
+    net = mlp([20, 30, 5])
+    with pytest.raises(ValueError, match="LBFGS"):
+        BRPTrainer(net, num_classes=5, optimizer=torch.optim.LBFGS(net.parameters()))
+    optimizer = torch.optim.Adam(net.parameters())
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        BRPTrainer(net, num_classes=5, optimizer=optimizer, scheduler=plateau)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int16])
+def test_labels_of_any_integer_dtype_are_taken(dtype: torch.dtype) -> None:
+    usual, odd = trainer_of().step(X, LABELS), trainer_of().step(X, LABELS.to(dtype))
+    assert usual == odd
+
+
+@pytest.mark.parametrize("epochs", [1.5, True, "2", 0])
+def test_epochs_are_whole(epochs: Any) -> None:
+    with pytest.raises(ValueError, match="epochs must be a whole number"):
+        trainer_of().fit([(X, LABELS)], epochs=epochs, progress=False)
+
+
+def test_fit_within_fit_is_refused() -> None:
+    class Again(Callback):
+        def on_step_end(self, trainer: Any, result: object) -> None:
+            trainer.fit([(X, LABELS)], epochs=1, progress=False)
+
+    trainer = trainer_of()
+    with pytest.raises(ValueError, match="running already"):
+        trainer.fit([(X, LABELS)], epochs=1, callbacks=[Again()], progress=False)
+    assert len(trainer.fit([(X, LABELS)], epochs=1, progress=False)) == 1
+
+
+@pytest.mark.parametrize("engine", ["attach", "fused"])
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda spikes, labels: spikes.mean(0), r"scalar tensor, got shape \(8, 5\)"),
+        (lambda spikes, labels: 3.0, "scalar tensor, got float"),
+        (lambda spikes, labels: torch.tensor(1.0), "does not depend on the network"),
+    ],
+    ids=["no scalar", "a float", "no graph"],
+)
+def test_losses_that_teach_nothing_are_told_alike(engine: str, loss: Any, message: str) -> None:
+    trainer = trainer_of(engine=engine, loss=loss)
+    with pytest.raises(ValueError, match=message):
+        trainer.step(X, LABELS)
+
+
+def broken(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    progress, random = state["progress"], state["random"]
+    weights = dict(state["network"])
+    short = {**weights, "fc2.weight": torch.zeros(5, 29)}
+    bad = {**weights, "fc1.weight": torch.full((30, 20), float("nan"))}
+    return {
+        "no feedback": {**state, "feedback": {}},
+        "optimizer None": {**state, "optimizer": None},
+        "progress of another version": {**state, "progress": {**progress, "x": 1}},
+        "progress below zero": {**state, "progress": {**progress, "step": -1}},
+        "no progress": {key: value for key, value in state.items() if key != "progress"},
+        "no random numbers": {**state, "random": {}},
+        "random numbers of a wrong size": {**state, "random": {**random, "torch": torch.zeros(3, dtype=torch.uint8)}},
+        "a generator more": {**state, "random": {**random, "generators": [torch.zeros(3)]}},
+        "no order": {**state, "order": None},
+        "order of a wrong kind": {**state, "order": {"generator": 3, "position": None}},
+        "weights of another shape": {**state, "network": short},
+        "weights that are not finite": {**state, "network": bad},
+        "nothing": {},
+    }
+
+
+@pytest.mark.parametrize("case", list(broken(trainer_of().state_dict())))
+def test_a_state_is_loaded_as_a_whole_or_not_at_all(case: str) -> None:
+    source, trainer, twin = trainer_of(0), trainer_of(1), trainer_of(1)
+    source.step(X, LABELS)
+    for each in (trainer, twin):
+        torch.manual_seed(5)
+        each.step(X, LABELS)
+    state = broken(copy.deepcopy(source.state_dict()))[case]
+    torch.manual_seed(6)
+    numbers = torch.get_rng_state()
+    with pytest.raises(ValueError, match="does not fit this trainer"):
+        trainer.load_state_dict(state)
+    assert torch.equal(torch.get_rng_state(), numbers)
+    same(trainer.net.state_dict(), twin.net.state_dict())
+    same(trainer.attached.feedback.state_dict(), twin.attached.feedback.state_dict())
+    assert trainer.progress == twin.progress
+    results = []
+    for each in (trainer, twin):
+        torch.manual_seed(7)
+        results.append(each.step(X, LABELS))
+    assert results[0] == results[1]
+    same(trainer.net.state_dict(), twin.net.state_dict())  # the optimizer's moments are its own, too
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_a_layer_is_named_once_and_not_every_epoch(caplog: pytest.LogCaptureFixture) -> None:
+    net = mlp([20, 30, 5])
+    with torch.no_grad():
+        assert isinstance(net.get_submodule("fc1"), nn.Linear)
+        for p in net.get_submodule("fc1").parameters():
+            p.fill_(-1.0)
+    trainer = BRPTrainer(net, num_classes=5, encoder=RateEncoder(steps=4))
+    with caplog.at_level(logging.WARNING):
+        trainer.fit([(X, LABELS)], epochs=4, progress=False)
+    assert sum("'fc1_lif' never fired" in record.message for record in caplog.records) == 1
