@@ -57,22 +57,37 @@ int64_t size_of(const Conv& conv, const Pool& pool) {
     return (conv.h_out / pool.height) * (conv.w_out / pool.width) * conv.c_out;
 }
 
-// The channels from c on, at most a vector of them; the others are 0.
-Vector load(const float* from, int64_t channels) {
-    Vector values = {};
-    if (channels >= LANES) return at(from);
-    std::memcpy(&values, from, sizeof(float) * channels);
-    return values;
+// The next n numbers, at most a vector of them; the others are 0.
+Vector load(const float* from, int64_t n) {
+    if (n >= LANES) return at(from);
+    float values[LANES] = {}, *to = values;
+    if (n & 8) std::memcpy(to, from, 32), to += 8, from += 8;
+    if (n & 4) std::memcpy(to, from, 16), to += 4, from += 4;
+    if (n & 2) std::memcpy(to, from, 8), to += 2, from += 2;
+    if (n & 1) *to = *from;
+    return at(values);
 }
 
-void store(float* to, Vector values, int64_t channels) {
-    std::memcpy(to, &values, sizeof(float) * std::min(channels, LANES));
+void store(float* to, Vector values, int64_t n) {
+    if (n >= LANES) {
+        at(to) = values;
+        return;
+    }
+    const float* from = reinterpret_cast<const float*>(&values);
+    if (n & 8) std::memcpy(to, from, 32), to += 8, from += 8;
+    if (n & 4) std::memcpy(to, from, 16), to += 4, from += 4;
+    if (n & 2) std::memcpy(to, from, 8), to += 2, from += 2;
+    if (n & 1) *to = *from;
 }
 
 // One image of outputs, pooled to out [h_out / height, w_out / width, c_out].
 void reduce(Image& image, const Conv& conv, const Pool& pool, float* out, uint8_t* winners) {
-    const int64_t places = pool.height * pool.width;
+    const int64_t places = pool.height * pool.width, row = conv.w_out * conv.c_out;
     const float share = 1.0f / static_cast<float>(places);
+    if (places == 1) {
+        for (int64_t y = 0; y < conv.h_out; ++y) std::copy_n(image.output(y, 0), row, out + y * row);
+        return;
+    }
     for (int64_t y = 0; y + pool.height <= conv.h_out; y += pool.height)
         for (int64_t x = 0; x + pool.width <= conv.w_out; x += pool.width)
             for (int64_t c = 0; c < conv.c_out; c += LANES) {
@@ -101,8 +116,12 @@ void reduce(Image& image, const Conv& conv, const Pool& pool, float* out, uint8_
 
 // The way back: gradients of one image of outputs from those of its pooled values.
 void spread(const float* a, const Conv& conv, const Pool& pool, const uint8_t* winners, Image& image) {
-    const int64_t places = pool.height * pool.width;
+    const int64_t places = pool.height * pool.width, row = conv.w_out * conv.c_out;
     const float share = 1.0f / static_cast<float>(places);
+    if (places == 1) {
+        for (int64_t y = 0; y < conv.h_out; ++y) std::copy_n(a + y * row, row, image.output(y, 0));
+        return;
+    }
     for (int64_t y = 0; y + pool.height <= conv.h_out; y += pool.height)
         for (int64_t x = 0; x + pool.width <= conv.w_out; x += pool.width)
             for (int64_t c = 0; c < conv.c_out; c += LANES) {
