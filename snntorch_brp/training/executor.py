@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_brp.attachment import Attached
-from snntorch_brp.fused import FusedEngine, NotFusible
+from snntorch_brp.fused import FusedEngine, NotFusible, declined
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.sequence import spikes_of, unroll
 
@@ -74,6 +74,7 @@ class Executor:
         self.loops_inside = loops_inside
         self.engine = engine
         self.precision = precision
+        self._declined = ""
         self.fused = None if engine == "attach" else self._fuse(output)
 
     def _fuse(self, output: str | None) -> FusedEngine | None:
@@ -97,7 +98,7 @@ class Executor:
         except NotFusible as reason:
             if self.engine == "fused":
                 raise
-            logger.info("attach runs the network, and not the faster fused engine: %s", reason)
+            logger.info(declined(reason))
             return None
         return fused
 
@@ -116,9 +117,12 @@ class Executor:
         if self.fused is not None:
             try:
                 return self.fused.step(x, labels)
-            except NotFusible:  # the network has changed: it carries hooks, for one
+            except NotFusible as reason:  # the network has changed: it carries hooks, for one
                 if self.engine == "fused":
                     raise
+                if self._declined != str(reason):  # once
+                    self._declined = str(reason)
+                    logger.info(declined(reason))
         with self.attached as brp:
             spikes = self._spikes(x)
             loss = self._scalar(spikes, labels)

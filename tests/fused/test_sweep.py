@@ -8,6 +8,7 @@ neuron, dtypes, channels-last weights, direct coding, frozen weights, hooks and 
 from __future__ import annotations
 
 import copy
+import os
 import random
 import time
 from collections.abc import Callable
@@ -265,7 +266,7 @@ def difference_of_others(seed: int) -> list[str | None]:
     return found
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=int(os.environ.get("SWEEP_EXAMPLES", "150")), deadline=None, derandomize=True)
 @given(st.integers(0, 2**31 - 1))
 def test_random_networks(seed):
     assert settled(seed) is None
