@@ -226,8 +226,9 @@ def difference(seed: int) -> str | None:
     shown = f"seed {seed}: {draw.net}, {tuple(draw.x.shape)}, {draw.rule}, {draw.consolidation}"
     if isinstance(expected, str) or isinstance(got, str):
         return None if isinstance(expected, str) and isinstance(got, str) else f"{shown}\n{expected}\n{got}"
-    # float64: some 10 ulp of the largest term; float32: sums of some 1000 terms in another order
-    rtol = 1e-9 if draw.dtype is torch.float64 else 2e-4
+    # float64: some 10 ulp of the largest term; float32: sums of some 1000 terms in another order, which a batch norm
+    # of little variance makes larger
+    rtol = 1e-9 if draw.dtype is torch.float64 else 1e-3
     gradients = [(p, q) for p, q in zip(expected[2], got[2], strict=True) if p is not None or q is not None]
     if any(torch.isnan(p).any() for p, _ in gradients if p is not None):
         return None  # a surrogate that overflows in autograd, as torch's own exponential does
