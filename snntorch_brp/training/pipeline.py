@@ -22,7 +22,7 @@ from snntorch_brp.propagation import BRP, Propagation
 from snntorch_brp.runtime import distributed
 from snntorch_brp.training.results import StepResult
 
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8)  # spikes may be bytes
 _MAX_DIM = 8
 
 
