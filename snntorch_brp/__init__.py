@@ -1,11 +1,19 @@
-"""Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers."""
+"""Biologically plausible reward propagation (BRP) for snnTorch: learn without backpropagation between layers.
 
+Public is what ``__all__`` lists here and in ``attachment``, ``training``, ``analysis``, ``fused`` and ``shifting``, and
+what has no underscore in ``models``, ``nir``, ``plots``, the callbacks under ``training`` and the readers and encoders
+under ``data``. All else, and every name with an underscore, may change without notice. Options are given by name.
+"""
+
+from snntorch_brp import rules
+from snntorch_brp.activity import Window
 from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.consolidation import (
     STDP,
     Consolidation,
     Correlation,
     DifferentialHebb,
+    Gradients,
     PseudoGradient,
     SimilarityMatching,
     StateDifference,
@@ -52,6 +60,7 @@ __all__ = [
     "EarlyStopping",
     "ErrorProjection",
     "Feedback",
+    "Gradients",
     "Online",
     "OutputOnly",
     "Propagation",
@@ -63,6 +72,7 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "Window",
     "__version__",
     "attach",
     "boxcar",
@@ -78,6 +88,7 @@ __all__ = [
     "propagation_named",
     "rate_encode",
     "reset_state",
+    "rules",
     "trace",
     "unroll",
 ]

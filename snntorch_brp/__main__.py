@@ -1,5 +1,5 @@
 """``python -m snntorch_brp`` is the ``snntorch-brp`` command."""
 
-from snntorch_brp.start import main
+from snntorch_brp.cli import main
 
 raise SystemExit(main())

@@ -7,6 +7,7 @@ gradient is put. The layer's own dynamics and synapse turn that into a weight ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snntorch_brp.activity import Window
+from snntorch_brp.layer_view import LayerView
+from snntorch_brp.traces import Decays, fold
 
 
 class Gradients(NamedTuple):
@@ -22,21 +25,41 @@ class Gradients(NamedTuple):
 
     A leading axis of length 1 means the same at every step. Values are for one sample; the executor takes the
     mean over the batch.
+
+    Example:
+        >>> given = Gradients(spikes=torch.ones(1, 8, 100))  # pushes every neuron towards silence
     """
 
     spikes: Tensor | None = None  # in the place of ∂L/∂s_t
     membrane: Tensor | None = None  # in the place of ∂L/∂v_t
     current: Tensor | None = None  # in the place of ∂L/∂I_t: past the neuron, straight to the synapse
+    traced: Tensor | None = None  # the same, on the current that traces of the inputs would make: g_t gives g_t x̄_tᵀ
+    weights: Sequence[Tensor | None] = ()  # ∇W of each synapse as it is, summed over the batch; keeps "inputs"
+
+    def folded(self, decays: Decays) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Gradients on spikes, membrane and current alone: ``Σ_t g_t x̄_tᵀ`` is a sum over x_t, too.
+
+        Args:
+            decays: Those of the traces x̄.
+        """
+        if self.traced is None:
+            return self[:3]
+        current = fold(self.traced, decays)
+        return self.spikes, self.membrane, current if self.current is None else current + self.current
 
 
 class Consolidation(ABC):
     """A rule for how a layer learns. Write your own by subclassing it.
 
     Attributes:
-        keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current". Nothing
-            else is kept, to save memory. A class attribute, or a property where it depends on the options.
+        keeps: What of the window it looks at or puts a gradient on, beside the spikes: "membrane", "current" (also for
+            ``traced``), "inputs". Nothing else is kept, to save memory. A class attribute, or a property where it
+            depends on the options.
         compares_samples: It may look at all samples of a batch. A class with ``gradients`` of its own does, unless it
             says no; then it may be called with some samples at a time, which stay in cache.
+        causal: What it gives at a step needs that step and :meth:`Window.trace` alone, so that it can learn online.
+        without_recurrence: Of a recurrent layer, what its own spikes did to it since has no part in the gradient.
+        fusible: It asks for nothing that the fused engine does not give, such as learned values.
     """
 
     @property
@@ -45,11 +68,18 @@ class Consolidation(ABC):
         return frozenset()
 
     compares_samples: ClassVar[bool] = True
+    causal: ClassVar[bool] = False
+    without_recurrence: ClassVar[bool] = False
+    fusible: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kw: object) -> None:
         super().__init_subclass__(**kw)
         if "gradients" in vars(cls) and "compares_samples" not in vars(cls):
             cls.compares_samples = True
+
+    def decays(self, layer: LayerView) -> Decays:
+        """Decays of the traces x̄ of the inputs, those of the layer's own membrane here."""
+        return layer.decays
 
     @abstractmethod
     def gradients(self, delta: Tensor, window: Window) -> Gradients:
@@ -78,6 +108,7 @@ class PseudoGradient(Consolidation):
         [[[0.5, -0.5]]]
     """
 
+    causal: ClassVar[bool] = True
     compares_samples: ClassVar[bool] = False
 
     def gradients(self, delta: Tensor, window: Window) -> Gradients:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -56,14 +60,27 @@ class RateEncoder:
 
     steps: int
     alpha: float = 1.0
-    generator: torch.Generator | None = None
+    generator: torch.Generator | None = field(default=None, kw_only=True)
+    _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         rate_encode(torch.zeros(0), self.steps, alpha=self.alpha)  # raises on bad settings now, not in training
 
     def __call__(self, intensity: Tensor) -> Tensor:
-        """Encode a batch ``[B, ...]`` in 0..1 to spikes ``[T, B, ...]``."""
+        """Encode a batch ``[B, ...]`` in 0..1 to spikes ``[T, B, ...]``; warns if the first batch is in 0..255."""
+        if not self._looked and intensity.numel():
+            self._looked.append(True)
+            highest = float(intensity.max())
+            if highest > _BEYOND:
+                warnings.warn(
+                    f"RateEncoder got values up to {highest:g}, and encodes intensities in 0..1: all above α = "
+                    f"{self.alpha:g} fire at every step. Use x / 255 for images of bytes, or alpha={highest:g}",
+                    stacklevel=2,
+                )
         return rate_encode(intensity, self.steps, alpha=self.alpha, generator=self.generator)
+
+
+_BEYOND = 2.0  # what rounding or an interpolation leaves above 1 is not worth a word
 
 
 @dataclass(frozen=True)
@@ -85,7 +102,7 @@ class DirectEncoder:
     """
 
     steps: int
-    standardize: bool = True
+    standardize: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -103,14 +120,29 @@ class DirectEncoder:
 _EVEN = 0.05  # standard deviation below which a sample counts as even, and its noise is not blown up
 
 
+_known: ContextVar[Tensor | None] = ContextVar("labels that were checked", default=None)
+
+
+@contextmanager
+def labels_checked(labels: Tensor) -> Iterator[None]:
+    """Inside the block :func:`check_labels` takes these labels as they are: looking at values waits for a GPU."""
+    token = _known.set(labels)
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
 def check_labels(labels: Tensor, num_classes: int) -> None:
     """Raise a ValueError unless ``labels`` is an integer vector ``[B]`` of classes 0..K-1."""
+    if labels is _known.get():
+        return
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.numel() == 0:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"labels must be a non-empty vector [B] of class numbers, got {got}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise ValueError(f"labels must be integers, got {labels.dtype}: use labels.long()")
-    low, high = int(labels.min()), int(labels.max())
+    low, high = torch.stack(labels.aminmax()).tolist()  # a GPU is waited for once
     if low < 0 or high >= num_classes:
         raise ValueError(f"labels must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {low}..{high}")
 

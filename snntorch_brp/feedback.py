@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -133,17 +133,39 @@ class Feedback(nn.Module):
             return tuple(shape)
         return shape[0], *(min(size, self.regions) for size in shape[1:])
 
+    def learned(self, layer: str, key: str, make: Callable[[], Tensor]) -> Tensor:
+        """A value that a rule learns for a layer, saved with the matrices; change it in place.
+
+        Args:
+            layer: The layer's name in its network.
+            key: What the rule calls it.
+            make: Makes the first value; its device is where the value is wanted.
+
+        Example:
+            >>> feedback = Feedback(10)
+            >>> feedback.learned("lif1", "baseline", lambda: torch.zeros(())).add_(0.5).item()
+            0.5
+            >>> feedback.learned("lif1", "baseline", lambda: torch.zeros(())).item()
+            0.5
+        """
+        name, first = _buffer_name(layer, _LEARNED) + ":" + key, make()
+        held = self._buffers.get(name)
+        held = first.detach().clone() if held is None else held.to(first.device)
+        self._buffers[name] = held
+        return held
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         for key, value in state_dict.items():
             name = key[len(prefix) :]
-            if key.startswith(prefix) and name.startswith(_PREFIX) and name not in self._buffers:
+            if key.startswith(prefix) and name.startswith((_PREFIX, _LEARNED)) and name not in self._buffers:
                 self.register_buffer(name, torch.empty_like(value))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 _PREFIX = "layer:"
+_LEARNED = "learned:"
 
 
-def _buffer_name(layer: str) -> str:
+def _buffer_name(layer: str, prefix: str = _PREFIX) -> str:
     """One name for each layer: a buffer's must not contain a dot, and a module's own may contain a slash."""
-    return _PREFIX + layer.replace("~", "~0").replace("/", "~1").replace(".", "/")
+    return prefix + layer.replace("~", "~0").replace("/", "~1").replace(".", "/")

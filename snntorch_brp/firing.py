@@ -6,6 +6,7 @@ from torch import Tensor
 
 ALIVE = 0.001  # share of rates above 0 below which a layer counts as silent
 FULL, FLOODED = 0.9, 0.5  # a rate that says nothing any more, and the share of such that makes a layer saturated
+LEAST_STEPS = 10  # time steps below which a rate of 1 means little, so that no layer is called saturated
 
 _LOWER = (
     "lower the learning rate, since every step of Adam moves each weight by about that much whatever the gradient: "
@@ -38,8 +39,17 @@ def firing_fault(rate: Tensor) -> str | None:
     """
     if not rate.numel():
         return None
-    shares = (rate.new_tensor([0.0, FULL]).view(2, *[1] * rate.dim()) < rate).flatten(1).float().mean(1)
-    alive, full = shares.tolist()  # the one place where a GPU is waited for
+    alive, full = firing_shares(rate).tolist()  # the one place where a GPU is waited for
+    return fault_of(alive, full)
+
+
+def firing_shares(rate: Tensor) -> Tensor:
+    """The shares of rates above 0 and above 0.9, two numbers that nobody has waited for yet."""
+    return (rate.new_tensor([0.0, FULL]).view(2, *[1] * rate.dim()) < rate).flatten(1).float().mean(1)
+
+
+def fault_of(alive: float, full: float) -> str | None:
+    """What :func:`firing_fault` says of these :func:`firing_shares`."""
     if alive <= ALIVE:
         return "silent"
     return "saturated" if full > FLOODED else None

@@ -69,7 +69,7 @@ def spike_raster(
         len(trains), 1, figsize=(8, 1.8 * len(trains)), sharex=True, layout="constrained", squeeze=False
     )
     for ax, (name, spikes) in zip(axes[:, 0], trains.items(), strict=True):
-        train = spikes[:, sample].flatten(1)
+        train = spikes[:, sample].flatten(1).cpu()
         shown = train[:, :: max(1, train.shape[1] // neurons)]
         splt.raster(shown, ax, s=min(40.0, 400 / shown.shape[1]), c="black", marker="o", linewidths=0)
         rate = f"{(train != 0).float().mean():.1%} fire at a step"
@@ -101,7 +101,7 @@ def membrane_traces(
         generator: Source of the choice.
         title: Title of the figure.
     """
-    membrane, spikes = (x[:, sample].flatten(1) for x in (activity.membrane, activity.spikes))
+    membrane, spikes = (x[:, sample].flatten(1).cpu() for x in (activity.membrane, activity.spikes))
     neurons = min(neurons, membrane.shape[1])
     chosen = torch.randperm(membrane.shape[1], generator=generator)[:neurons].sort().values.tolist()
     columns = min(3, neurons)
@@ -130,7 +130,7 @@ def confusion_matrix(confusion: Tensor, *, title: str = "") -> Figure:
 
     size = 3 + 0.35 * len(confusion)
     figure, ax = plt.subplots(figsize=(size, size), layout="constrained")
-    ConfusionMatrixDisplay(confusion.numpy()).plot(ax=ax, colorbar=False, cmap="Blues")
+    ConfusionMatrixDisplay(confusion.cpu().numpy()).plot(ax=ax, colorbar=False, cmap="Blues")
     ax.set(xlabel="taken for", ylabel="true class")
     figure.suptitle(title)
     return figure

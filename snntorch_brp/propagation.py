@@ -33,6 +33,11 @@ class Propagation(ABC):
         needs_output: The signal waits for the output rate y (update locking). Where it does not, a layer can
             learn, and be forgotten, as soon as it has run.
         reads_classes: Label and prediction are distributions over classes; real-valued targets do not fit.
+        needs_label: The rule is taught by labels; one that is not can be called without them.
+        every_step: The output is given at every step, ``[T, B, K]``, and not as the mean rate.
+        spatial: The signal is the loss's own gradient at a step, brought back through the layers behind within that
+            step: global in space, local in time.
+        fusible: It asks for nothing that the fused engine does not give, such as learned values.
         compares_samples: ``signal`` may look at all samples of a batch. A class with a ``signal`` of its own does,
             unless it says no; then it may be called with some samples at a time, which stay in cache.
     """
@@ -40,12 +45,21 @@ class Propagation(ABC):
     local: ClassVar[bool] = True
     needs_output: ClassVar[bool] = False
     reads_classes: ClassVar[bool] = False
+    needs_label: ClassVar[bool] = True
+    every_step: ClassVar[bool] = False
+    spatial: ClassVar[bool] = False
+    fusible: ClassVar[bool] = True
     compares_samples: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kw: object) -> None:
         super().__init_subclass__(**kw)
         if "signal" in vars(cls) and "compares_samples" not in vars(cls):
             cls.compares_samples = True
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """What of the window it looks at, beside the spikes: "membrane", "current", "inputs"; nothing here."""
+        return frozenset()
 
     def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
         """The label ȳ that all layers receive: class numbers ``[B]`` to ``[T or 1, B, K]``; one-hot here."""
@@ -65,6 +79,14 @@ class Propagation(ABC):
         Returns:
             TP, ``[T or 1, B, K]``, or None for a layer that does not learn.
         """
+
+    def delta(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor | None:
+        """What reaches the layer, δ_l = TP·B_l, ``[T or 1, B, *]``; override it to send by another way than B_l.
+
+        Args and None as in :meth:`signal`.
+        """
+        signal = self.signal(label, window=window, feedback=feedback, output=output)
+        return None if signal is None else project(signal, feedback)
 
 
 @dataclass(frozen=True, kw_only=True)

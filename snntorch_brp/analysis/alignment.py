@@ -42,7 +42,7 @@ def layer_gradients(
         labels: Class numbers, ``[B]``.
         propagation: The rule.
         num_classes: Number of classes K.
-        feedback: The fixed matrices B_l, such as ``trainer.attached.feedback``; drawn from ``seed`` when None.
+        feedback: The fixed matrices B_l, such as ``trainer.feedback``; drawn from ``seed`` when None.
         consolidation: As in :func:`snntorch_brp.attachment`.
         loss: Loss of the output spikes and labels; the paper's mean squared error when None.
         loops_inside: Whether ``net(x)`` runs all steps; when None, everything but an ``nn.Sequential`` does.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from snntorch_brp.analysis.alignment import gradient_angles
 from snntorch_brp.analysis.counting import analyse
 from snntorch_brp.analysis.statistics import Statistics
 from snntorch_brp.propagation import Propagation
-from snntorch_brp.sequence import unroll
-from snntorch_brp.training import BRPTrainer, Callback, EpochResult
+from snntorch_brp.training import Callback, EpochResult, Trainer
 
 
 class ActivityMonitor(Callback):
@@ -38,18 +36,12 @@ class ActivityMonitor(Callback):
         self.seed = seed
         self.history: list[tuple[int, Statistics]] = []
 
-    def measure(self, trainer: BRPTrainer, epoch: int) -> None:
+    def measure(self, trainer: Trainer, epoch: int) -> None:
         """Measure now, as for epoch 0 before training."""
-        spikes = encoded(trainer, self.x, self.seed)
-        net, training = trainer.net, trainer.net.training
-        run: Callable[[], object] = lambda: net(spikes) if trainer.loops_inside else unroll(net, spikes)  # noqa: E731
-        net.eval()
-        try:
-            self.history.append((epoch, analyse(net, run)))
-        finally:
-            net.train(training)
+        spikes = trainer.encode(self.x, seed=self.seed)
+        self.history.append((epoch, analyse(trainer.net, lambda: trainer.run(spikes))))
 
-    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """Measure."""
         self.measure(trainer, result.epoch)
 
@@ -84,9 +76,9 @@ class AlignmentMonitor(Callback):
         self.seed = seed
         self.history: list[tuple[int, str, dict[str, float]]] = []
 
-    def measure(self, trainer: BRPTrainer, epoch: int) -> None:
+    def measure(self, trainer: Trainer, epoch: int) -> None:
         """Measure now, as for epoch 0 before training."""
-        spikes = encoded(trainer, self.x, self.seed)
+        spikes = trainer.encode(self.x, seed=self.seed)
         attached = trainer.attached
         for name, rule in (self.rules or {"own": attached.propagation}).items():
             angles = gradient_angles(
@@ -95,7 +87,7 @@ class AlignmentMonitor(Callback):
                 self.labels.to(spikes.device),
                 rule,
                 num_classes=trainer.num_classes,
-                feedback=attached.feedback,
+                feedback=trainer.feedback,
                 consolidation=attached.consolidation,
                 loss=trainer.loss,
                 loops_inside=trainer.loops_inside,
@@ -104,14 +96,6 @@ class AlignmentMonitor(Callback):
             )
             self.history.append((epoch, name, angles))
 
-    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """Measure."""
         self.measure(trainer, result.epoch)
-
-
-def encoded(trainer: BRPTrainer, x: Tensor, seed: int) -> Tensor:
-    """A batch as the trainer's network gets it, with the encoding noise of ``seed``; torch's own is left alone."""
-    with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        x = x.to(trainer.device)
-        return x if trainer.encoder is None else trainer.encoder(x)

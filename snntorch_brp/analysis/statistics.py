@@ -108,7 +108,7 @@ class SynapseStatistics:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EnergyModel:
     """What one operation costs, in joules.
 

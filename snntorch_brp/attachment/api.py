@@ -12,16 +12,19 @@ from snntorch_brp.attachment.handle import OutputNames
 from snntorch_brp.attachment.online import Online
 from snntorch_brp.consolidation import Consolidation, PseudoGradient, consolidation_named
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.propagation import Propagation, propagation_named
+from snntorch_brp.propagation import Propagation
+from snntorch_brp.rules import LocalRule, rule_named
 from snntorch_brp.targets import EncodeTargets
 
 R = TypeVar("R")
+
+Rule = Propagation | LocalRule | type[Propagation] | type[LocalRule] | str
 
 
 @overload
 def attach(
     net: nn.Module,
-    propagation: Propagation | type[Propagation] | str,
+    propagation: Rule,
     *,
     num_classes: int,
     consolidation: Consolidation | type[Consolidation] | str | None = None,
@@ -37,7 +40,7 @@ def attach(
 @overload
 def attach(
     net: nn.Module,
-    propagation: Propagation | type[Propagation] | str,
+    propagation: Rule,
     *,
     num_classes: int,
     consolidation: Consolidation | type[Consolidation] | str | None = None,
@@ -51,7 +54,7 @@ def attach(
 
 def attach(
     net: nn.Module,
-    propagation: Propagation | type[Propagation] | str,
+    propagation: Rule,
     *,
     num_classes: int,
     consolidation: Consolidation | type[Consolidation] | str | None = None,
@@ -70,8 +73,9 @@ def attach(
     Args:
         net: Any module that contains a hidden layer of snnTorch neurons; it may loop over time itself, or be called
             once a step.
-        propagation: What is sent to the hidden layers: ``BRP()``, ``RewardPrediction()``, ...; a class or a name, such
-            as "brp", stands for the rule with its usual options.
+        propagation: What is sent to the hidden layers: ``BRP()``, ``RewardPrediction()``, ...; or a whole rule of
+            :mod:`snntorch_brp.rules`, such as ``DECOLLE()``, which says how a layer learns, too. A class or a name,
+            such as "brp" or "decolle", stands for the rule with its usual options.
         num_classes: Number of classes K; for other targets the number of signals that are sent.
         consolidation: How a layer learns from it, likewise; ``PseudoGradient()`` when None.
         output: What is not hidden: a module or its name, or several (the first is the one that rules such as
@@ -83,8 +87,8 @@ def attach(
         reduction: "mean" takes hidden gradients as the mean over the batch, as the usual losses do, so that learning
             rates, clipping and DistributedDataParallel treat all layers alike; "sum" is the authors' code.
         credit: How far back in time a gradient reaches. "full": to the start of the sequence, when it is over.
-            "instant" and "trace" are online, for label-only rules: the layers learn at every step while the network
-            runs, and memory does not grow with the number of steps; see :class:`Online`.
+            "instant" and "trace" are online: the layers learn at every step while the network runs, and memory does
+            not grow with the number of steps; see :class:`Online`.
         generator: Source of the feedback matrices' seed; torch's global generator when None.
         feedback: The feedback matrices themselves, to share them or to pool them (``Feedback(10, regions=4)``); drawn
             anew when None.
@@ -123,7 +127,16 @@ def attach(
     if credit != "full" and encode_targets is not None:
         raise ValueError(f"credit='{credit}' takes class numbers alone: leave encode_targets out, or use credit='full'")
     if isinstance(propagation, str):
-        propagation = propagation_named(propagation)
+        propagation = rule_named(propagation)
+    if isinstance(propagation, type) and issubclass(propagation, LocalRule):
+        propagation = propagation()
+    if isinstance(propagation, LocalRule):
+        if consolidation is not None:
+            raise ValueError(
+                f"{type(propagation).__name__} says itself how a layer learns: leave consolidation out, or give what "
+                f"it sends alone, attach(net, {type(propagation).__name__}().propagation, consolidation=...)"
+            )
+        consolidation, propagation = propagation.consolidation, propagation.propagation
     if isinstance(consolidation, str):
         consolidation = consolidation_named(consolidation)
     propagation = instance(propagation, Propagation, "propagation", "BRP()")  # type: ignore[type-abstract]

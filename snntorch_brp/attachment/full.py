@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.attachment.graph import reach
-from snntorch_brp.attachment.handle import Handle
+from snntorch_brp.attachment.handle import Attaching, Handle, Synapse
 from snntorch_brp.attachment.readout import Readout, by_class
 from snntorch_brp.attachment.record import LayerRecord, Root
 from snntorch_brp.attachment.structure import LossTerms, check_hidden_unseen, check_parameters, find_outputs, owners
-from snntorch_brp.firing import firing_fault, firing_message
-from snntorch_brp.propagation import OutputOnly, Propagation, project
+from snntorch_brp.finite import check_loss, check_membranes
+from snntorch_brp.firing import LEAST_STEPS, firing_fault, firing_message
+from snntorch_brp.propagation import OutputOnly, Propagation
+from snntorch_brp.runtime.graph import reach
 from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, reads_classes, target_signal
 
 _LOOKED_AT = {4**i for i in range(1, 16)}  # the sequences in which the layers' firing is judged
@@ -31,13 +32,19 @@ class Attached(Handle):
 
     Attributes:
         feedback: The fixed matrices B_l; save its ``state_dict`` to come back to the same ones.
-        watches_firing: Whether to warn of layers that fire too little or too much to learn.
+        names_firing_faults: Whether a warning names layers that fire too little or too much to learn; a trainer that
+            watches its layers itself turns it off.
     """
 
     def __init__(
         self, net: nn.Module, propagation: Propagation, *, encode_targets: EncodeTargets | None, **options: Any
     ) -> None:
         super().__init__(net, propagation, **options)
+        if propagation.spatial:
+            raise ValueError(
+                f"{type(propagation).__name__} is the loss's gradient at one step, and is taken while the network "
+                "runs: use attach(..., credit='trace') or credit='instant'"
+            )
         self.encode_targets = encode_targets
         self._found_out = bool(self._outputs or self._readouts)  # which layers are outputs
         self._last: LayerRecord | None = None  # the layer that was called last
@@ -46,9 +53,10 @@ class Attached(Handle):
         self._compared = [Readout(module) for module in self._readouts.values()] if propagation.needs_output else []
         self._unreached_told = isinstance(propagation, OutputOnly)  # there the hidden layers are meant to rest
         self._dropped_told = False
-        self.watches_firing = True
+        self.names_firing_faults = True
         self._sequences = 0  # that were learned from
         self._firing_told: set[tuple[str, str]] = set()
+        self._heard: list[tuple[nn.Module, Tensor]] = []  # what synapses took in since the last neuron
         self._asked = False  # whether the running sequence was to be learned from
 
     def register(self) -> Attached:
@@ -60,12 +68,20 @@ class Attached(Handle):
         super().register()
         for readout in self._compared:
             self._hooks.append(readout.module.register_forward_hook(readout.hook(self)))
+        if "inputs" in self.keeps:
+            synapses = [module for module in self.net.modules() if isinstance(module, Synapse)]
+            self._hooks += [synapse.register_forward_hook(_Hearing(self)) for synapse in synapses]
+        if "current" in self.keeps and self.consolidation.without_recurrence:
+            for layer in self._layers:
+                if isinstance(recurrent := getattr(layer.module, "recurrent", None), nn.Module):
+                    self._hooks.append(recurrent.register_forward_hook(_Recurrent(self, layer)))
         return self
 
     def clear(self) -> None:
         """Forget the running sequence."""
         super().clear()
         self._last, self._asked = None, False
+        self._heard = []
         for readout in self._compared:
             readout.clear()
 
@@ -99,11 +115,14 @@ class Attached(Handle):
         if not self._listening:
             return None
         layer.called = True
+        heard, self._heard = self._heard, []
         spikes, *states = output if isinstance(output, tuple) else (output,)
         if not spikes.requires_grad:  # nothing behind this layer learns
             return None
         membrane = (states or [None])[-1] if layer.whole else getattr(layer.module, "mem", None)
-        layer.record(spikes, current, membrane, self.consolidation.keeps)
+        layer.record(spikes, current, membrane, self.keeps)
+        for synapse, x in heard:
+            layer.inputs.setdefault(synapse, []).append(x)
         self._last = layer
         if layer in self._outputs:
             return None
@@ -112,36 +131,39 @@ class Attached(Handle):
         watch = not self._found_out or (len(layer.spikes) == 1 and not layer.whole)
         return layer.hand_on(output, watch_spikes=watch, keep_all=not self._found_out)
 
-    def backward(self, loss: Tensor, labels: Tensor, *, scale: float | Tensor = 1.0) -> None:
+    def backward(self, loss: Tensor | None, labels: Tensor | None = None, *, scale: float | Tensor = 1.0) -> None:
         """Fill ``.grad`` of every parameter, layer by layer; gradients add up as in PyTorch.
 
         Everything behind the last hidden neuron learns from ``loss``, each hidden layer from its own signal.
 
         Args:
-            loss: Scalar loss of what the network gave.
+            loss: Scalar loss of what the network gave; None for a network of hidden layers alone, or to leave the
+                output as it is where it was named or found out.
             labels: Class numbers of the batch, integers ``[B]`` in 0..K-1, or one for every step, ``[T, B]``; or
                 real-valued targets ``[B, K]`` or ``[T, B, K]``, which are sent in the label's place; or whatever
-                ``encode_targets`` takes.
+                ``encode_targets`` takes; None for a rule that is not taught by labels.
             scale: Factor on every gradient: ``1 / n`` to take the mean over n batches, or under torch's GradScaler
                 ``scaler.scale(torch.ones((), device=loss.device))``. (``scaler.scale(loss)`` would scale the output's
                 gradients alone.)
 
         Raises:
-            ValueError: If the labels or the loss do not fit, or a membrane is not finite. Nothing has changed then,
-                and the call can be repeated.
+            ValueError: If the labels or the loss do not fit, or (:class:`snntorch_brp.finite.NotFinite`) a membrane or
+                the loss is not finite. Nothing has changed then, and the call can be repeated.
             RuntimeError: If the layers were not called as one sequence, or the loss reaches the weights of a hidden
                 layer; the message names the layer. Nothing has changed then.
         """
         self._asked = True
-        if self.encode_targets is not None:
-            labels = self.encode_targets(labels)
-        check_targets(labels, self.feedback.num_classes)
-        _check_loss(loss)
+        labels = self._targets(labels)
+        if loss is not None:
+            check_loss(loss)
+        elif self.propagation.needs_output:
+            raise ValueError(f"{type(self.propagation).__name__} compares the output with the label: give a loss")
         _check_membranes(self._layers)
         if not self.propagation.local:
+            assert loss is not None
             (loss * scale).backward()
             return
-        check_sequence(self._layers, self._last, batch_of(labels))
+        check_sequence(self._layers, self._last, None if labels is None else batch_of(labels))
         outputs = self._check_structure(loss)
         roots = [*self._output_roots(outputs, loss, scale), *self._hidden_roots(outputs, labels, scale)]
         self._tell_firing()
@@ -151,10 +173,25 @@ class Attached(Handle):
             for layer in self._layers:
                 layer.finish()
             self.clear()
-        self._outputs, self._found_out = outputs, True
-        self._tell_unreached()
+        self._outputs, self._found_out = outputs, self._found_out or loss is not None
+        if loss is not None:
+            self._tell_unreached()
 
-    def _check_structure(self, loss: Tensor) -> list[LayerRecord]:
+    def _targets(self, labels: Tensor | None) -> Tensor | None:
+        """The labels as the rule takes them, checked."""
+        if labels is None:
+            if self.propagation.needs_label:
+                raise ValueError(
+                    f"{type(self.propagation).__name__} is taught by labels: call .backward(loss, labels), or use a "
+                    "rule without a teacher, such as Unmodulated()"
+                )
+            return None
+        if self.encode_targets is not None:
+            labels = self.encode_targets(labels)
+        check_targets(labels, self.feedback.num_classes)
+        return labels
+
+    def _check_structure(self, loss: Tensor | None) -> list[LayerRecord]:
         """Which layers are outputs, once it is clear that the loss reaches no hidden weights."""
         terms = LossTerms(loss, self._layers)
         trainable = [p.requires_grad for p in self.net.parameters()]
@@ -162,7 +199,8 @@ class Attached(Handle):
         if trainable != self._trainable or not self._found_out:
             graphs = {layer: reach(tensor.grad_fn for tensor in layer.emitted) for layer in self._layers if layer.steps}
             assert self._last is not None  # check_sequence has seen to that
-            outputs = self._outputs if self._found_out else find_outputs(terms, graphs, self._last)
+            known = self._found_out or loss is None
+            outputs = self._outputs if known else find_outputs(terms, graphs, self._last)
             self._owner = owners({layer: graph for layer, graph in graphs.items() if layer not in outputs})
             self._trainable = trainable
         hidden = [layer for layer in self._layers if layer not in outputs]
@@ -175,8 +213,10 @@ class Attached(Handle):
         check_parameters(terms, {layer: graphs[layer] for layer in outputs if layer in graphs}, self._owner)
         return outputs
 
-    def _output_roots(self, outputs: Sequence[LayerRecord], loss: Tensor, scale: float | Tensor) -> list[Root]:
+    def _output_roots(self, outputs: Sequence[LayerRecord], loss: Tensor | None, scale: float | Tensor) -> list[Root]:
         """Where the gradient of the loss starts."""
+        if loss is None:
+            return []
         roots: list[Root] = [(loss * scale, None)]
         if self._found_out:
             return roots
@@ -186,28 +226,46 @@ class Attached(Handle):
         found = torch.autograd.grad(loss * scale, leaves, retain_graph=True, allow_unused=True) if leaves else ()
         return roots + [(tensor, g) for (tensor, _), g in zip(cuts, found, strict=True) if g is not None]
 
-    def _hidden_roots(self, outputs: Sequence[LayerRecord], labels: Tensor, scale: float | Tensor) -> list[Root]:
+    def _hidden_roots(self, outputs: Sequence[LayerRecord], labels: Tensor | None, scale: float | Tensor) -> list[Root]:
         """Where the hidden layers' gradients start: the rule, layer by layer."""
-        classes = self.feedback.num_classes
-        stepwise = labels.dim() > 1 + labels.is_floating_point()
-        y = self._output(outputs, stepwise, reads_classes(labels)) if self.propagation.needs_output else None
+        stepwise = labels is not None and labels.dim() > 1 + labels.is_floating_point()
+        y: Tensor | None = None
+        if self.propagation.needs_output:
+            assert labels is not None  # such rules are taught by labels
+            y = self._output(outputs, stepwise or self.propagation.every_step, reads_classes(labels))
         if self.reduction == "mean":
-            scale = scale / batch_of(labels)
+            assert self._last is not None  # check_sequence has seen to that
+            scale = scale / self._last.batch
         label: Tensor | None = None
         roots: list[Root] = []
         for layer in self._layers:
             if layer in outputs or not layer.steps:
                 continue
-            rate = layer.window.rate
-            if label is None:  # one label for all layers
-                label = target_signal(
-                    self.propagation, labels.to(rate.device), num_classes=classes, steps=layer.steps, dtype=rate.dtype
-                )
-            B_l = self.feedback.matrix(layer.name, rate.shape[1:], like=rate)
-            signal = self.propagation.signal(label, window=layer.window, feedback=B_l, output=y)
-            if signal is not None:
-                roots += layer.roots(self.consolidation.gradients(project(signal, B_l), layer.window), scale)
+            if label is None and labels is not None:  # one label for all layers
+                label = self._label(labels, layer)
+            roots += self._roots_of(layer, label, y, scale)
         return roots
+
+    def _label(self, labels: Tensor, layer: LayerRecord) -> Tensor:
+        """The label ȳ that all layers receive, from the first of them."""
+        rate, classes = layer.window.rate, self.feedback.num_classes
+        return target_signal(
+            self.propagation, labels.to(rate.device), num_classes=classes, steps=layer.steps, dtype=rate.dtype
+        )
+
+    def _roots_of(
+        self, layer: LayerRecord, label: Tensor | None, y: Tensor | None, scale: float | Tensor
+    ) -> list[Root]:
+        """Where one hidden layer's gradients start: the rule."""
+        window = layer.window
+        window.label = label
+        B_l = self.feedback.matrix(layer.name, window.rate.shape[1:], like=window.rate)
+        delta = self.propagation.delta(label, window=window, feedback=B_l, output=y)  # type: ignore[arg-type]
+        if delta is None:
+            return []
+        gradients = self.consolidation.gradients(delta, window)
+        decays = () if gradients.traced is None else self.consolidation.decays(window.layer)
+        return layer.roots(gradients, scale, decays)
 
     def _output(self, outputs: Sequence[LayerRecord], stepwise: bool, of_classes: bool) -> Tensor:
         """The output y that is compared with the label, ``[B, K]``, or ``[T, B, K]`` for a label at every step."""
@@ -238,11 +296,11 @@ class Attached(Handle):
     def _tell_firing(self) -> None:
         """Name the layers that fire too little or too much to learn, each once; looked for in ever fewer sequences."""
         self._sequences += 1
-        if not self.watches_firing or self._sequences not in _LOOKED_AT:
+        if self._sequences not in _LOOKED_AT or not self.names_firing_faults:
             return
         for layer in self._layers:
             fault = firing_fault(layer.window.rate) if layer.steps else None
-            if fault == "saturated" and layer.steps < 10:  # in few steps a full rate means little
+            if fault == "saturated" and layer.steps < LEAST_STEPS:
                 continue
             if fault is not None and (layer.name, fault) not in self._firing_told:
                 self._firing_told.add((layer.name, fault))
@@ -259,8 +317,30 @@ class Attached(Handle):
         )
 
 
-def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batch: int) -> None:
-    """Check that the layers have run one sequence of ``batch`` samples.
+class _Hearing(Attaching):
+    """Keeps what a synapse takes in, for the layer that is behind it."""
+
+    def __init__(self, handle: Attached) -> None:
+        self.handle = handle
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if self.handle._listening:
+            self.handle._heard.append((module, args[0].detach()))
+
+
+class _Recurrent(Attaching):
+    """Keeps the current that a layer's own spikes made, with its graph, which ends at the recurrent weights."""
+
+    def __init__(self, handle: Attached, layer: LayerRecord) -> None:
+        self.handle, self.layer = handle, layer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if self.handle._listening:
+            self.layer.recurrent.append(output)
+
+
+def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batch: int | None) -> None:
+    """Check that the layers have run one sequence of ``batch`` samples (of as many as there are where None).
 
     Raises:
         RuntimeError: If none ran, one was left out, or some were called at several places.
@@ -279,30 +359,10 @@ def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batc
                 f"layer '{layer.name}' was called {layer.steps} times and '{last.name}' {last.steps} times: each place "
                 "in the network needs a neuron of its own"
             )
-        if layer.steps and layer.batch != batch:
+        if layer.steps and batch is not None and layer.batch != batch:
             raise ValueError(f"layer '{layer.name}' ran {layer.batch} samples, but there are {batch} labels")
 
 
-def _check_loss(loss: Tensor) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
-    if not loss.requires_grad:
-        raise ValueError(
-            "loss does not depend on the network: compute it from the output of a forward pass in training mode, with "
-            "gradients enabled"
-        )
-    if not torch.isfinite(loss):
-        raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the input, or lower the learning rate")
-
-
 def _check_membranes(layers: Sequence[LayerRecord]) -> None:
-    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
     last = {layer.name: getattr(layer.module, "mem", None) if layer.state is None else layer.state for layer in layers}
-    finite = [(name, torch.isfinite(mem).all()) for name, mem in last.items() if isinstance(mem, Tensor)]
-    for name, is_finite in finite:
-        if not is_finite:
-            raise ValueError(
-                f"the membrane of layer '{name}' is not finite: look for NaN or inf in the input, or lower the "
-                "learning rate"
-            )
+    check_membranes({name: membrane for name, membrane in last.items() if isinstance(membrane, Tensor)})

@@ -15,10 +15,14 @@ from torch.utils.hooks import RemovableHandle
 from snntorch_brp.attachment.record import LayerRecord
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.layer_view import LayerView
 from snntorch_brp.neurons import fault, reset_state, spiking_layers, unwrapped
 from snntorch_brp.propagation import Propagation
 
 H = TypeVar("H", bound="Handle")
+
+Synapse = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+"""Modules with weights between neurons, whose inputs a rule can see."""
 
 OutputNames = str | nn.Module | Sequence[str | nn.Module] | None
 """The output: a module of the network, its name, or several of either; None where it is to be found out."""
@@ -49,7 +53,11 @@ class Handle(ABC):
         self.consolidation = consolidation
         self.reduction = reduction
         self.feedback = feedback
-        self._layers = [LayerRecord(name, module) for name, module in _layers_of(net).items()]
+        self.keeps = propagation.keeps | consolidation.keeps
+        self._layers = [
+            LayerRecord(name, module, LayerView(name, module, feedback=feedback, net=self.net))
+            for name, module in _layers_of(net).items()
+        ]
         named = _named_modules(self.net, output)
         self.output = tuple(named) or None
         spiking = {
@@ -74,6 +82,9 @@ class Handle(ABC):
         for layer in self._layers:
             self._hooks.append(layer.module.register_forward_pre_hook(_PreHook(self._before, layer), with_kwargs=True))
             self._hooks.append(layer.module.register_forward_hook(_ForwardHook(self._after, layer), with_kwargs=True))
+            recurrent = getattr(layer.module, "recurrent", None)
+            if self.consolidation.without_recurrence and isinstance(recurrent, nn.Module):
+                self._hooks.append(recurrent.register_forward_pre_hook(_cut_inputs))
         return self
 
     def remove(self) -> None:
@@ -147,7 +158,19 @@ def _named_modules(net: nn.Module, output: OutputNames) -> dict[str, nn.Module]:
     return found
 
 
-class _Hook:
+def _cut_inputs(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a layer hears of itself, without its graph: for rules that leave the recurrence out."""
+    return tuple(arg.detach() if isinstance(arg, Tensor) else arg for arg in args)
+
+
+class Attaching:
+    """A hook that belongs to a handle: what copying or saving an attached network makes of it belongs to none."""
+
+    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
+        return _Resting, ()
+
+
+class _Hook(Attaching):
     """A hook that calls one method of the handle, out of torch.compile's sight: its records change with every call.
 
     Where nothing has been compiled, torch's compiler, slow to import, is left alone.
@@ -162,9 +185,6 @@ class _Hook:
         if not self.hidden and "torch._dynamo" in sys.modules:
             reason = "attach keeps what every layer does outside the compiled graph: compile without fullgraph=True"
             self.call, self.hidden = torch.compiler.disable(self.call, reason=reason), True
-
-    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
-        return _Resting, ()
 
 
 class _PreHook(_Hook):

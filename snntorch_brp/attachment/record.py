@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Gradients
+from snntorch_brp.layer_view import LayerView
 from snntorch_brp.neurons import takes_sequence
+from snntorch_brp.traces import Decays
 
 Root = tuple[Tensor, Tensor | None]
 """A tensor of the graph and the gradient that starts there; None is for a scalar loss."""
@@ -29,11 +31,13 @@ class LayerRecord:
     Args:
         name: The layer's name in its network.
         module: The layer.
+        view: What its rule may know of it.
     """
 
-    def __init__(self, name: str, module: nn.Module) -> None:
+    def __init__(self, name: str, module: nn.Module, view: LayerView) -> None:
         self.name = name
         self.module = module
+        self.view = view
         self.whole = takes_sequence(module)
         self._left: weakref.ref[Tensor] | None = None  # the membrane that the last finished sequence left behind
         self.clear()
@@ -44,6 +48,8 @@ class LayerRecord:
         self.spikes: list[Tensor] = []
         self.membrane: list[Tensor] = []
         self.current: list[Tensor] = []
+        self.recurrent: list[Tensor] = []  # currents from the layer's own spikes, where they are kept
+        self.inputs: dict[nn.Module, list[Tensor]] = {}  # by synapse, likewise
         self.state: Tensor | None = None  # the last membrane
         self.cuts: list[tuple[Tensor, Tensor]] = []  # what was emitted and the leaf that was handed on in its place
         self._last_cuts: dict[int, tuple[Tensor, Tensor]] = {}  # of the last call: by leaf, the leaf and its original
@@ -164,16 +170,38 @@ class LayerRecord:
                 steps[0] if self.whole and steps else steps or None
                 for steps in (self.spikes, self.membrane, self.current)
             )
-            self._window = Window(spikes, membrane=membrane, current=current)  # type: ignore[arg-type]
+            inputs = [steps[0] if self.whole else steps for steps in self.inputs.values()] or None
+            if self.inputs:
+                self.view.synapses = tuple(self.inputs)
+            self._window = Window(
+                spikes,  # type: ignore[arg-type]
+                membrane=membrane,
+                current=current,
+                inputs=inputs,
+                layer=self.view,
+            )
         return self._window
 
-    def roots(self, gradients: Gradients, scale: float | Tensor) -> list[Root]:
-        """Where the layer's gradients start."""
+    def roots(self, gradients: Gradients, scale: float | Tensor, decays: Decays = ()) -> list[Root]:
+        """Where the layer's gradients start.
+
+        Args:
+            gradients: What the consolidation gave.
+            scale: Factor on them.
+            decays: Those of the traces that it speaks of.
+        """
         roots: list[Root] = []
-        for tensors, gradient in zip((self.spikes, self.membrane, self.current), gradients, strict=True):
-            if gradient is not None:
+        spikes, membrane, current = gradients.folded(decays)
+        for tensors, gradient in (
+            (self.spikes, spikes),
+            (self.membrane, membrane),
+            (self.current, current),
+            (self.recurrent, current),
+        ):
+            if gradient is not None and tensors:
                 all_steps = (gradient * scale).to(tensors[0].dtype).expand(self.steps, *gradient.shape[1:])
                 roots += zip(tensors, [all_steps] if self.whole else all_steps.unbind(0), strict=True)
+        roots += self.view.weight_roots(gradients.weights, scale)
         return [(tensor, gradient) for tensor, gradient in roots if tensor.requires_grad]
 
 

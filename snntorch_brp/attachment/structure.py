@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from snntorch_brp.attachment.graph import Reach, Summary, reach, summaries, terms
 from snntorch_brp.attachment.record import LayerRecord
+from snntorch_brp.runtime.graph import Reach, Summary, reach, summaries, terms
 
 
 class LossTerms:
@@ -23,13 +23,13 @@ class LossTerms:
         parameters: All parameters that the loss reaches, by id.
     """
 
-    def __init__(self, loss: Tensor, layers: Sequence[LayerRecord]) -> None:
+    def __init__(self, loss: Tensor | None, layers: Sequence[LayerRecord]) -> None:
         owner = {id(leaf): layer for layer in layers for _, leaf in layer.cuts}
         self.direct: set[LayerRecord] = set()
         self.read_out: set[LayerRecord] = set()
         self.parameters: dict[int, Tensor] = {}
         found: Summary
-        for found in summaries(terms(loss), owner):
+        for found in summaries([] if loss is None else terms(loss), owner):
             (self.read_out if found.parameters else self.direct).update(found.marks)
             self.parameters.update(found.parameters)
 

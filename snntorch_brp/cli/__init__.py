@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from snntorch_brp.cli import data, reproduce, shift, train
+from snntorch_brp.cli import data, reproduce, rules, shift, train
 from snntorch_brp.version import __version__
 
-COMMANDS: tuple[ModuleType, ...] = (train, data, shift, reproduce)
+COMMANDS: tuple[ModuleType, ...] = (train, data, rules, shift, reproduce)
 
 
 class _Parser(argparse.ArgumentParser):

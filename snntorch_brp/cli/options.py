@@ -77,6 +77,22 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def picture(text: str) -> Path:
+    """A file to draw into, as PNG where its name does not say."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path = folder(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder: name a file in it, such as {path / 'raster.png'}")
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r} to write {path.name} into")
+    if path.suffix[1:].lower() not in FigureCanvasBase.filetypes:
+        kinds = ", ".join(FigureCanvasBase.filetypes)
+        raise argparse.ArgumentTypeError(f"{path.suffix!r} is no kind of picture; these are: {kinds}")
+    return path
+
+
 def propagation(text: str) -> str:
     """The name of a propagation: the rule's own, where it has several."""
     return _rule(text, propagation_named)

@@ -6,13 +6,13 @@ import argparse
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snntorch_brp.cli.options import DefaultsShown, whole
+from snntorch_brp.cli import options as kinds
+from snntorch_brp.cli.options import DefaultsShown, picture, whole
 from snntorch_brp.data.images import load_mnist
 from snntorch_brp.shifting import CreditTask, ShiftingNetwork, accuracy, fit, graded_times, recipes
 from snntorch_brp.shifting.raster import spike_times
@@ -39,8 +39,8 @@ def add_parser(subparsers: Any) -> None:
         if name != "tca":  # one layer: nothing hidden
             option("--feedback", default="symmetric", choices=("symmetric", "random"), help="path of the hidden error")
         option("--epochs", type=whole, metavar="N", help="passes over the training set (default: the recipe's)")
-        option("--seed", default=0, type=int, help="seed of weights, order of samples and trials")
-        option("--raster", metavar="FILE", type=Path, help="draw the spike times of one sample into this file")
+        option("--seed", default=0, type=kinds.seed, help="seed of weights, order of samples and trials")
+        option("--raster", metavar="FILE", type=picture, help="draw the spike times of one sample into this file")
         if name == "xor":
             option("--seeds", default=40, type=whole, metavar="N", help="networks to train, seeds from --seed on")
         if name == "iris":

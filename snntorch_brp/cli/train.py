@@ -26,7 +26,7 @@ from snntorch_brp.cli.options import (
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.paper.style import epochs
 from snntorch_brp.runs.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
-from snntorch_brp.runs.rules import CONSOLIDATIONS, PROPAGATIONS
+from snntorch_brp.runs.rules import CONSOLIDATIONS, NAMED_RULES, PROPAGATIONS
 from snntorch_brp.runs.run import ANALYSED, Keeping, evaluate_run, train_run
 from snntorch_brp.runtime import distributed
 from snntorch_brp.tasks.registry import TASKS
@@ -50,7 +50,8 @@ def add_parser(subparsers: Any) -> None:
             default = argparse.SUPPRESS if own.default is None else own.default
             option(f"--{key.replace('_', '-')}", default=default, help=own.help, **shown)
         text = f"what is sent to the hidden layers: {', '.join(PROPAGATIONS)}, or module:Class for one of your own; "
-        text += "drtp, dfa and sdfa are other names of brp, error and sign"
+        text += "drtp, dfa and sdfa are other names of brp, error and sign; or a whole rule, which says how a layer "
+        text += f"learns, too: {', '.join(NAMED_RULES)} (snntorch-brp rules describes them)"
         option("--propagation", default="brp", type=propagation, metavar="NAME", help=text)
         text = f"how a layer learns from it: {', '.join(CONSOLIDATIONS)}, or module:Class"
         option("--consolidation", default="pseudo-gradient", type=consolidation, metavar="NAME", help=text)

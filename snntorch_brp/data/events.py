@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Frames:
     steps: int
     sensor: Sensor
     size: Sensor
-    merge_polarities: bool = False
+    merge_polarities: bool = field(default=False, kw_only=True)
 
     def __call__(self, events: Events) -> NDArray[np.uint8]:
         """One recording's spikes, one bit a pixel: [T, C, height, ceil(width / 8)] uint8."""
@@ -81,7 +81,7 @@ class EventSpikes:
 
     width: int
     steps: int | None = None
-    generator: torch.Generator | None = None
+    generator: torch.Generator | None = field(default=None, kw_only=True)
 
     def __call__(self, packed: Tensor) -> Tensor:
         """[B, F, C, height, ceil(width / 8)] uint8 to [T, B, C, height, width] of 0.0 and 1.0."""
@@ -94,6 +94,11 @@ class EventSpikes:
 
 def draw_frames(frames: Tensor, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
     """Draw ``steps`` of each recording's frames, in order of time: [B, F, ...] to [B, steps, ...].
+
+    Args:
+        frames: Of a batch, ``[B, F, ...]``.
+        steps: How many to draw of each recording, without repetition.
+        generator: Source of the draw, on the device of ``frames``.
 
     Raises:
         ValueError: If there are fewer frames than that.
@@ -141,7 +146,11 @@ def load_frames(
 
 
 def find_nmnist(root: Path) -> list[Recording]:
-    """The recordings of N-MNIST (34 x 34) under ``root`` or ``root/NMNIST``; a part of them will do."""
+    """The recordings of N-MNIST (34 x 34) under ``root`` or ``root/NMNIST``; a part of them will do.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
     root = inside(root, "NMNIST")
     found = []
     for split in ("Train", "Test"):

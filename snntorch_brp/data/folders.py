@@ -65,7 +65,7 @@ def event_folder(
     """
     found, classes = find_event_folder(Path(root), reader=reader)
     sensor = sensor or sensor_of(found)
-    frames = Frames(steps, sensor, size or sensor, merge_polarities)
+    frames = Frames(steps, sensor, size or sensor, merge_polarities=merge_polarities)
     good, packed, _ = load_frames(found, frames, cache=cache, on_bad=on_bad)
     return TensorDataset(packed, _labels(good)), classes
 
@@ -113,6 +113,9 @@ def find_event_folder(root: Path, *, reader: Reader | None = None) -> tuple[list
 
     Returns:
         The recordings, sorted, and the names of the classes.
+
+    Raises:
+        FileNotFoundError: If there are none.
     """
     classes = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     found = []
@@ -145,6 +148,9 @@ def find_wav_folder(root: Path, *, rate: int | None = None) -> tuple[list[Record
 
     Returns:
         The recordings, sorted, and the names of the classes.
+
+    Raises:
+        FileNotFoundError: If there are none.
     """
     paths = sorted(p for p in root.glob("*/*") if p.suffix.lower() == ".wav")
     classes = sorted({path.parent.name for path in paths})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -55,8 +55,8 @@ class SpeechSpikes:
 
     layout: Layout
     steps: int = 30
-    alpha: float = 0.1
-    generator: torch.Generator | None = None
+    alpha: float = field(default=0.1, kw_only=True)
+    generator: torch.Generator | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the layout."""
@@ -82,6 +82,14 @@ def load_energies(
 ) -> tuple[list[Recording], Tensor, list[BadRecording]]:
     """Filter bank energies of every recording, computed on ``device``.
 
+    Args:
+        recordings: What a ``find_...`` function found.
+        bank: The filters.
+        device: Where they are applied.
+        cache: Keeps the energies on disk; computed anew each time when None.
+        on_bad: "error" ends with a damaged recording, "skip" leaves it out.
+        progress: Wraps the recordings, as tqdm does, to show how far it has come.
+
     Returns:
         The recordings used, their energies [N, frames, bands] float32 on the CPU, and what was wrong with the
         others.
@@ -104,7 +112,11 @@ def load_energies(
 
 
 def find_tidigits(root: Path) -> list[Recording]:
-    """The isolated digits of TIDigits, zero to nine: each said twice by each speaker, oh left out."""
+    """The isolated digits of TIDigits, zero to nine: each said twice by each speaker, oh left out.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
     root = inside(root, "tidigits")
     found = []
     for path in sorted(p for p in root.glob("*/*/*/*") if p.suffix.lower() == ".wav"):
@@ -124,7 +136,11 @@ def find_tidigits(root: Path) -> list[Recording]:
 
 
 def find_fsdd(root: Path) -> list[Recording]:
-    """The recordings of the Free Spoken Digit Dataset; its own test set is the indices 0 to 4."""
+    """The recordings of the Free Spoken Digit Dataset; its own test set is the indices 0 to 4.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
     folder = next(
         (f for f in (root / "recordings", root / "fsdd" / "recordings", root) if any(f.glob("*_*_*.[wW][aA][vV]"))),
         root,

@@ -1,7 +1,7 @@
 """A layer's neurons over all steps, forward and back, by the best means there is.
 
-On the CPU that is the C++ kernel, on CUDA what torch.compile makes of the definition (Triton kernels), and plain torch
-where there is neither a compiler nor Triton.
+On the CPU that is the C++ kernel, on CUDA the Triton kernel for float32 and what torch.compile makes of the definition
+for the rest, and plain torch where there is neither a compiler nor Triton.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.fused import scan
+from snntorch_brp.fused import scan, triton_neuron
 from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.neuron_kernels import adjoint_, can_run, scan_
 from snntorch_brp.fused.scan import Leaky
@@ -35,6 +35,8 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
     """
     if isinstance(neuron, Leaky) and can_run(current, neuron):
         return current, scan_(current, neuron, spikes, pool)
+    if isinstance(neuron, Leaky) and _fits_triton(current, neuron):
+        return triton_neuron.scan_(current, neuron, spikes, pool)
     if isinstance(neuron, Leaky) and _has_triton(current):
         membrane = compiled(scan.scan)(current, neuron)
     else:
@@ -52,9 +54,16 @@ def fire_back(
     gradients = {"grad_spikes": grad_spikes, "grad_membrane": grad_membrane}
     if isinstance(neuron, Leaky) and can_run(membrane, neuron):
         return adjoint_(membrane, neuron, **gradients)
+    if isinstance(neuron, Leaky) and _fits_triton(membrane, neuron):
+        return triton_neuron.adjoint_(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
     if isinstance(neuron, Leaky) and _has_triton(membrane):
         return compiled(scan.adjoint)(membrane, neuron, **gradients)
     return neuron.adjoint(membrane, **gradients)
+
+
+def _fits_triton(current: Tensor, neuron: Leaky) -> bool:
+    """In single precision: the engine's gradients are of the dtype of its currents, the kernels' state in float32."""
+    return current.dtype is torch.float32 and triton_neuron.can_run(current, neuron)
 
 
 def _has_triton(x: Tensor) -> bool:

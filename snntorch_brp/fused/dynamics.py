@@ -53,6 +53,7 @@ _KINDS: dict[type[nn.Module], Kind] = {}
 def register_neuron(
     neuron: type[nn.Module],
     read: Callable[[nn.Module, Tensor], Dynamics],
+    *,
     unsupported_reason: Callable[[nn.Module, torch.dtype], str | None] = lambda module, dtype: None,
 ) -> None:
     """Let the fused engine run a class of neurons; subclasses of it are not meant.
@@ -123,5 +124,5 @@ def _read_leaky(neuron: nn.Module, like: Tensor) -> Leaky:
     return Leaky(beta, threshold, neuron.spike_grad, reset=reset, detach_reset=True)  # type: ignore[arg-type]
 
 
-register_neuron(snn.Leaky, _read_leaky, _leaky_reason)
-register_neuron(RefractoryLeaky, _read_leaky, _leaky_reason)
+register_neuron(snn.Leaky, _read_leaky, unsupported_reason=_leaky_reason)
+register_neuron(RefractoryLeaky, _read_leaky, unsupported_reason=_leaky_reason)

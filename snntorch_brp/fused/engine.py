@@ -20,6 +20,7 @@ from snntorch_brp.activity import Window
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.finite import check_loss, check_membranes
 from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.dispatch import fire, fire_back
 from snntorch_brp.fused.dynamics import Dynamics, dynamics_of
@@ -27,12 +28,15 @@ from snntorch_brp.fused.layers import Layer, NotFusible, dtype_of, neuron_shapes
 from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.synapse import Saved, Synapse
-from snntorch_brp.propagation import Propagation, project
+from snntorch_brp.layer_view import LayerView
+from snntorch_brp.propagation import Propagation
+from snntorch_brp.runtime.graph import reach
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 10_000_000  # of membranes, which stay in cache
 LARGE_CHUNK_BYTES = 32_000_000  # where larger products bring more than that
+DEVICE_CHUNK_BYTES = 256_000_000  # off the CPU: many times what moves through memory while a kernel is launched
 
 
 @dataclass
@@ -99,6 +103,9 @@ class FusedEngine:
         self._signature = signature(net)
         self.propagation = propagation
         self.consolidation = consolidation or PseudoGradient()
+        for rule in (self.propagation, self.consolidation):
+            if not rule.fusible or "inputs" in rule.keeps or getattr(rule, "every_step", False):
+                raise NotFusible(f"{type(rule).__name__} sees what the fused engine does not keep: use attach")
         self.loss_fn = loss_fn
         self.feedback = feedback or Feedback(num_classes)
         self.reduction = reduction
@@ -156,7 +163,7 @@ class FusedEngine:
             kept.append(chunks)
         spikes, (last,) = self._run(output, x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
-        y = spikes.mean(0)
+        y = self._rates(spikes)
         grad_x = self._backward(last, grad_spikes=grad_spikes)
         if not self.propagation.local:
             for chunks in reversed(kept):
@@ -195,7 +202,11 @@ class FusedEngine:
         spikes, (last,) = self._run(self.layers[-1], x, None, keep=True)
         loss, grad_spikes = self._loss(spikes, labels)
         self._backward(last, grad_spikes=grad_spikes)
-        return loss, spikes.mean(0)
+        return loss, self._rates(spikes)
+
+    def _rates(self, spikes: Tensor) -> Tensor:
+        """The output rate y, ``[B, K]``; where several neurons code for a class (a population code), their mean."""
+        return spikes.mean(0).unflatten(1, (self.feedback.num_classes, -1)).mean(-1)
 
     def prepare(self, sample: Tensor) -> None:
         """See that inputs like ``sample``, ``[T, B, *]`` (it may have no values), fit the network.
@@ -225,10 +236,10 @@ class FusedEngine:
         if x.dtype is not dtype_of(self.net):
             raise NotFusible(f"the input is {x.dtype} and the network {dtype_of(self.net)}")
         shapes = neuron_shapes(self.layers, *key)
-        if shapes[-1] != (self.feedback.num_classes,):
+        if len(shapes[-1]) != 1 or shapes[-1][0] % self.feedback.num_classes:
             raise ValueError(
-                f"the network must give spikes [T, B, K={self.feedback.num_classes}], but its output "
-                f"'{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
+                f"the network must give spikes [T, B, K={self.feedback.num_classes}], or a multiple of K, but its "
+                f"output '{self.layers[-1].name}' has neurons of shape {shapes[-1]}"
             )
         for shape, layer in zip(shapes, self.layers[1:], strict=False):
             layer.synapse.receive(shape)
@@ -268,7 +279,7 @@ class FusedEngine:
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             neuron = dynamics_of(layer.neuron, current)
             membrane, rate = fire(current, neuron, spikes[:, rows], pool)
-            _check_finite(membrane, layer)
+            check_membranes({layer.name: membrane[-1]})
             if self.watch is not None:
                 self.watch(layer.name, rate)
             chunk = Chunk(rows, membrane, neuron, synapse, saved, rate, constant, held)
@@ -292,6 +303,7 @@ class FusedEngine:
     def _rows(self, layer: Layer, x: Tensor, *, whole: bool) -> Iterator[slice]:
         T, B = x.shape[:2]
         cache = LARGE_CHUNK_BYTES if layer.synapse.large_products else CHUNK_BYTES
+        cache = cache if x.device.type == "cpu" else DEVICE_CHUNK_BYTES
         size = self.chunk or max(cache // (T * self._neurons[layer.name] * x.element_size()), 1)
         compares = self.consolidation.compares_samples or self.propagation.compares_samples
         size = B if whole or layer.synapse.couples_samples or compares else min(size, B)
@@ -303,14 +315,23 @@ class FusedEngine:
             return
         v, rows = chunk.membrane, chunk.rows
         B_l = self.feedback.matrix(layer.name, v.shape[2:], like=v)
-        window = Window(_Spikes(v, chunk.neuron), membrane=v, current=chunk.current, rate=chunk.rate)
+        view = LayerView(layer.name, layer.neuron)
+        window = Window(
+            _Spikes(v, chunk.neuron),
+            membrane=v,
+            current=chunk.current,
+            rate=chunk.rate,
+            layer=view,
+            label=label[:, rows],
+        )
         output = None if y is None else y[rows]
-        signal = self.propagation.signal(label[:, rows], window=window, feedback=B_l, output=output)
-        if signal is None:
+        delta = self.propagation.delta(label[:, rows], window=window, feedback=B_l, output=output)
+        if delta is None:
             return
         scale = 1 / label.shape[1] if self.reduction == "mean" else 1.0
-        gradients = self.consolidation.gradients(project(signal, B_l), window)
-        spikes, membrane, current = (None if gradient is None else gradient * scale for gradient in gradients)
+        given = self.consolidation.gradients(delta, window)
+        gradients = given if given.traced is None else given.folded(self.consolidation.decays(view))
+        spikes, membrane, current = (None if gradient is None else gradient * scale for gradient in gradients[:3])
         self._backward(chunk, grad_spikes=spikes, grad_membrane=membrane, grad_current=current)
 
     def _backward(
@@ -331,38 +352,13 @@ class FusedEngine:
         with torch.enable_grad():
             leaf = spikes.detach().clone().requires_grad_()
             loss = self.loss_fn(leaf, labels)
-            _check_loss(loss)
-            if _leaves_of(loss) & {id(p) for p in self.net.parameters()}:
+            check_loss(loss)
+            if reach([loss.grad_fn]).leaves.keys() & {id(p) for p in self.net.parameters()}:
                 raise NotFusible("the loss looks at the network's weights, and not at its output alone")
             loss.backward()
         if leaf.grad is None:
             raise ValueError("loss does not depend on the output spikes: compute it from those that it is given")
         return loss.detach(), leaf.grad
-
-
-def _check_loss(loss: Tensor) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
-    if not loss.requires_grad:
-        raise ValueError("loss does not depend on the network: compute it from the output spikes that it is given")
-    if not torch.isfinite(loss):
-        raise ValueError(f"loss is {loss.item()}: look for NaN or inf in the loss function")
-
-
-def _leaves_of(loss: Tensor) -> set[int]:
-    """Which leaf tensors a loss depends on, by id."""
-    found: set[int] = set()
-    seen: set[object] = set()
-    todo = [loss.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        found.add(id(getattr(node, "variable", None)))
-        todo += [before for before, _ in node.next_functions]
-    return found
 
 
 def _same_at_every_step(x: Tensor) -> bool:
@@ -375,15 +371,6 @@ def _repeated(current: Tensor, steps: int) -> Tensor:
     B = current.shape[1]
     repeated = recycled((B, steps, *current.shape[2:]), like=current).transpose(0, 1)
     return repeated.copy_(current.expand(repeated.shape))
-
-
-def _check_finite(membrane: Tensor, layer: Layer) -> None:
-    """A NaN never spikes, so no loss shows it; but it stays in the membrane until the end of the sequence."""
-    if not torch.isfinite(membrane[-1].sum()):
-        raise ValueError(
-            f"the membrane of layer '{layer.name}' is not finite: look for NaN or inf in the input, or lower the "
-            "learning rate"
-        )
 
 
 class _Spikes(Sequence[Tensor]):

@@ -14,7 +14,7 @@ from snntorch_brp.paper.lab import Lab, Probe, Run
 from snntorch_brp.paper.report import Result
 from snntorch_brp.paper.style import COLORS, RULES, Row, band, mean_and_spread, panels, quote, spent, told
 from snntorch_brp.tasks.base import Sets
-from snntorch_brp.training import BRPTrainer, EpochResult
+from snntorch_brp.training import EpochResult, Trainer
 
 COMPARED = ("brp", "error", "sign", "reward-prediction")
 SAMPLES = 100
@@ -25,17 +25,17 @@ class AngleProbe(Probe):
 
     name = "angle"
 
-    def start(self, trainer: BRPTrainer, sets: Sets) -> None:
+    def start(self, trainer: Trainer, sets: Sets) -> None:
         """Measure the untrained network."""
         x, labels = next(iter(batches(sets.train, SAMPLES)))
         self.monitor = AlignmentMonitor(x, labels)
         self._measure(trainer, 0)
 
-    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """Measure."""
         self._measure(trainer, result.epoch)
 
-    def _measure(self, trainer: BRPTrainer, epoch: int) -> None:
+    def _measure(self, trainer: Trainer, epoch: int) -> None:
         self.monitor.measure(trainer, epoch)
         _, _, angles = self.monitor.history[-1]
         self.rows.append({"epoch": epoch, "angles": {n: None if math.isnan(a) else a for n, a in angles.items()}})

@@ -7,15 +7,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from snntorch_brp.analysis.callbacks import encoded
 from snntorch_brp.data.loader import batches
 from snntorch_brp.paper.budgets import MNIST
 from snntorch_brp.paper.lab import Lab, Probe, Run
 from snntorch_brp.paper.report import Result
 from snntorch_brp.paper.style import Row, mean_and_spread, quote, spent, told
-from snntorch_brp.sequence import Activity, observe, unroll
+from snntorch_brp.sequence import Activity
 from snntorch_brp.tasks.base import Sets
-from snntorch_brp.training import BRPTrainer, EpochResult
+from snntorch_brp.training import EpochResult, Trainer
 
 EPOCHS = (1, 5, 10, 20)
 NEURONS = 5
@@ -27,11 +26,11 @@ class MembraneProbe(Probe):
 
     name = "membrane"
 
-    def start(self, trainer: BRPTrainer, sets: Sets) -> None:
+    def start(self, trainer: Trainer, sets: Sets) -> None:
         """Keep the samples."""
         self.x, _ = next(iter(batches(sets.test, SAMPLES)))
 
-    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """Show the samples twice, with encoding noise of its own each time."""
         layer, first = self._run(trainer, seed=0)
         _, second = self._run(trainer, seed=1)
@@ -51,9 +50,8 @@ class MembraneProbe(Probe):
             }
         )
 
-    def _run(self, trainer: BRPTrainer, *, seed: int) -> tuple[str, Activity]:
-        spikes = encoded(trainer, self.x, seed)
-        activity = observe(trainer.net, lambda: unroll(trainer.net, spikes))
+    def _run(self, trainer: Trainer, *, seed: int) -> tuple[str, Activity]:
+        activity = trainer.observe(trainer.encode(self.x, seed=seed))
         layer = list(activity)[-2]
         return layer, activity[layer]
 

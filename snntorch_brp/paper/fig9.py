@@ -27,9 +27,8 @@ from snntorch_brp.paper.style import (
     spent,
     told,
 )
-from snntorch_brp.sequence import unroll
 from snntorch_brp.tasks.base import Sets
-from snntorch_brp.training import BRPTrainer
+from snntorch_brp.training import Trainer
 
 SLOTS = (MNIST, TIDIGITS_2D)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
@@ -42,16 +41,15 @@ class SilenceProbe(Probe):
 
     name = "silence"
 
-    def start(self, trainer: BRPTrainer, sets: Sets) -> None:
+    def start(self, trainer: Trainer, sets: Sets) -> None:
         """Keep the samples."""
         self.x = next(iter(batches(sets.test, SAMPLES)))[0].to(trainer.device)
 
-    def finish(self, trainer: BRPTrainer) -> None:
+    def finish(self, trainer: Trainer) -> None:
         """Measure: one row an input and layer."""
-        net = trainer.net
         for share in SHARES:
             for source, spikes in inputs(self.x, share, trainer.encoder).items():
-                counts = analyse(net, lambda spikes=spikes: unroll(net, spikes))  # type: ignore[misc]
+                counts = analyse(trainer.net, lambda spikes=spikes: trainer.run(spikes))  # type: ignore[misc]
                 for name, layer in counts.layers.items():
                     row = {"input": source, "share": share, "measured share": float(spikes.mean()), "layer": name}
                     self.rows.append(row | {"silent": layer.silent_share, "unreached": layer.unreached_share})

@@ -21,7 +21,7 @@ from snntorch_brp.runs.config import usual_weights
 from snntorch_brp.runs.run import TEST_BATCH, RunConfig, start_trainer
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.tasks.base import Sets
-from snntorch_brp.training import BRPTrainer, Callback, EpochResult
+from snntorch_brp.training import Callback, EpochResult, Trainer
 from snntorch_brp.training.checkpoint import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -40,10 +40,10 @@ class Probe(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
-    def start(self, trainer: BRPTrainer, sets: Sets) -> None:
+    def start(self, trainer: Trainer, sets: Sets) -> None:
         """Before the first epoch."""
 
-    def finish(self, trainer: BRPTrainer) -> None:
+    def finish(self, trainer: Trainer) -> None:
         """After the last epoch."""
 
 
@@ -252,7 +252,7 @@ class _Findings(Callback):
         self.probe = probe
         self.folder = folder
 
-    def on_epoch_end(self, trainer: BRPTrainer, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / "probe.json", json.dumps(self.probe.rows).encode())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -15,9 +14,7 @@ from torch.utils.data import Dataset
 from snntorch_brp import plots
 from snntorch_brp.data.loader import batches
 from snntorch_brp.runtime.files import write_whole
-from snntorch_brp.sequence import observe, unroll
-from snntorch_brp.training import BRPTrainer
-from snntorch_brp.training.callbacks import Callback
+from snntorch_brp.training.callbacks import Callback, Trainer
 from snntorch_brp.training.results import EpochResult
 
 SHARE = 0.1  # of the time may go into refreshing
@@ -40,32 +37,30 @@ class RunFigures(Callback):
         self._epoch = 0  # the last one drawn
         self._rest_until = 0.0
 
-    def on_epoch_end(self, trainer: Any, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """Draw, if the last time is long enough ago."""
         if time.perf_counter() >= self._rest_until:
             self.draw(trainer)
 
-    def on_fit_end(self, trainer: Any) -> None:
+    def on_fit_end(self, trainer: Trainer) -> None:
         """Draw how it ended."""
         if self._epoch < trainer.progress.epoch - 1:
             self.draw(trainer)
 
-    def draw(self, trainer: BRPTrainer) -> None:
+    def draw(self, trainer: Trainer) -> None:
         """Draw all figures now."""
         start, results = time.perf_counter(), trainer.progress.results
         x, labels = self._sample
         sample = f"{self.title}: {self.kind} sample 0, class {int(labels[0])}"
-        with trainer.testing(self.seed):
-            assert trainer.encoder is not None
-            spikes = trainer.encoder(x.to(trainer.device))
-            activity = observe(trainer.net, lambda: unroll(trainer.net, spikes))
-        hidden = list(activity)[-2]
+        spikes = trainer.encode(x, seed=self.seed)
+        activity = trainer.observe(spikes)
+        hidden = list(activity)[-2:][0]  # where the output does not spike there may be a single layer
         figures = {
             "learning_curve": plots.learning_curve([result.row() for result in results], title=self.title),
             "raster": plots.spike_raster(activity, inputs=spikes, title=sample),
             "membrane": plots.membrane_traces(
                 activity[hidden],
-                threshold=float(trainer.net.get_submodule(hidden).threshold),  # type: ignore[arg-type]
+                threshold=float(torch.as_tensor(trainer.net.get_submodule(hidden).threshold).mean()),
                 generator=torch.Generator().manual_seed(self.seed),
                 title=f"{sample}, layer {hidden}",
             ),

@@ -27,6 +27,7 @@ from snntorch_brp.propagation import (
     RewardPrediction,
     SignProjection,
 )
+from snntorch_brp.rules import RULES, LocalRule
 
 PROPAGATIONS: dict[str, Callable[[], Propagation]] = {
     "brp": BRP,
@@ -44,6 +45,9 @@ CONSOLIDATIONS: dict[str, Callable[[], Consolidation]] = {
     "correlation": Correlation,
     "similarity-matching": SimilarityMatching,
 }
+NAMED_RULES: dict[str, Callable[[], LocalRule]] = {  # which say themselves how a layer learns
+    name: RULES[name] for name in ("decolle", "etlp", "osttp", "e-prop", "s-tllr", "r-stdp", "ccl", "similarity")
+}
 ALIASES = {
     "drtp": "brp",  # direct random target projection
     "dfa": "error",  # direct feedback alignment
@@ -53,13 +57,15 @@ ALIASES = {
 }
 
 
-def propagation_named(name: str) -> Propagation:
-    """The propagation of that name, or of a class ``module:Class``.
+def propagation_named(name: str) -> Propagation | LocalRule:
+    """The propagation or the whole rule of that name, or of a class ``module:Class``.
 
     Raises:
         ValueError: If there is none; the message says what is wrong.
     """
-    found: Propagation = _named(name, PROPAGATIONS, Propagation)
+    if name in NAMED_RULES:
+        return NAMED_RULES[name]()
+    found: Propagation = _named(name, {**PROPAGATIONS, **NAMED_RULES}, Propagation)
     return found
 
 

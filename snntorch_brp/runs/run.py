@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snntorch_brp import plots
 from snntorch_brp.analysis import Statistics, analyse
-from snntorch_brp.analysis.callbacks import encoded
 from snntorch_brp.data.loader import batches, head
 from snntorch_brp.encoding import DirectEncoder, RateEncoder
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.initialization import calibrate
 from snntorch_brp.models import network
+from snntorch_brp.rules import LocalRule
 from snntorch_brp.runs.config import SCHEDULES, RunConfig, differences, resolve_device
 from snntorch_brp.runs.demand import check_memory
 from snntorch_brp.runs.figures import RunFigures, save_figure
@@ -193,14 +193,12 @@ def _has_epochs(folder: Path) -> bool:
 def start_trainer(config: RunConfig, sets: Sets, device: torch.device | None = None) -> BRPTrainer:
     """The trainer of a run before its first step; all that is random follows from ``config.seed``."""
     torch.manual_seed(config.seed)
-    trainer = build_trainer(config, device)
-    trainer.encoder = sets.encoder or trainer.encoder
     steps = config.epochs * -(-len(sets.train) // config.batch_size)  # type: ignore[arg-type]
-    trainer.scheduler = SCHEDULES[config.schedule](trainer.optimizer, steps)
+    trainer = build_trainer(config, device=device, encoder=sets.encoder, steps=steps)
     if config.weights == "calibrated":
         x, _ = next(iter(batches(sets.train, CALIBRATED)))
         assert isinstance(trainer.net, nn.Sequential)
-        calibrate(trainer.net, encoded(trainer, x, config.seed), mean=CURRENT_MEAN, std=CURRENT_STD)
+        calibrate(trainer.net, trainer.encode(x, seed=config.seed), mean=CURRENT_MEAN, std=CURRENT_STD)
         distributed.same_everywhere(trainer.net.state_dict().values())  # processors may round in ways of their own
     return trainer
 
@@ -224,7 +222,7 @@ def _callbacks(
 
 def _write_end(trainer: BRPTrainer, config: RunConfig, evaluation: Evaluation, folder: Path, *, title: str) -> None:
     """Write the model, and its result on the test set."""
-    model = {"network": trainer.net.state_dict(), "feedback": trainer.attached.feedback.state_dict()}
+    model = {"network": trainer.net.state_dict(), "feedback": trainer.feedback.state_dict()}
     write_checkpoint(folder / "model.pt", {**model, "about": asdict(config)})
     result = {"accuracy": evaluation.accuracy, "loss": evaluation.loss, "samples": evaluation.count}
     about = {"split": evaluation.split, "weights": f"last, after epoch {trainer.progress.epoch - 1}"}
@@ -276,21 +274,26 @@ def evaluate_run(
         limit_test=limit_test or config.limit_test,
         device=resolve_device(device),
     )
-    trainer = trained(config, folder)
     sets = load_data(config)
-    trainer.encoder = sets.encoder or trainer.encoder
+    trainer = trained(config, folder, encoder=sets.encoder)
     samples = head(sets.train, limit_test) if training_set else sets.test
     evaluation = replace(trainer.evaluate(batches(samples, TEST_BATCH)), split=sets.split)
     statistics: Statistics | None = None
     for x, _ in batches(head(samples, ANALYSED), TEST_BATCH):
-        found = analyse(trainer.net, lambda x=x: trainer.predict(x))  # type: ignore[misc]
+        spikes = trainer.encode(x, seed=0)
+        found = analyse(trainer.net, lambda spikes=spikes: trainer.run(spikes))  # type: ignore[misc]
         statistics = found if statistics is None else statistics + found
     assert statistics is not None
     return RunEvaluation(evaluation, statistics)
 
 
-def trained(config: RunConfig, folder: Path) -> BRPTrainer:
+def trained(config: RunConfig, folder: Path, *, encoder: Callable[[Tensor], Tensor] | None = None) -> BRPTrainer:
     """A trainer with the network and the feedback of a run folder's ``model.pt``.
+
+    Args:
+        config: The settings of the run.
+        folder: The run folder.
+        encoder: Takes the place of the task's, where the data brings its own.
 
     Raises:
         FileNotFoundError: If there is no model.
@@ -300,13 +303,13 @@ def trained(config: RunConfig, folder: Path) -> BRPTrainer:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no model.pt: did its training end? Go on with train ... --resume")
     state = read_checkpoint(path, device=config.device)
-    trainer = build_trainer(config)
     try:
-        wrong = differences(replace(RunConfig.of(state["about"]), limit_test=config.limit_test), config)
+        wrong = differences(RunConfig.of(state["about"]), RunConfig.read(folder))
         if wrong:
             raise ValueError(f"it is of another run, with other {', '.join(wrong)}")
+        trainer = build_trainer(config, encoder=encoder)
         trainer.net.load_state_dict(state["network"])
-        trainer.attached.feedback.load_state_dict(state["feedback"])
+        trainer.feedback.load_state_dict(state["feedback"])
     except Exception as error:
         raise ValueError(f"{path} does not hold the model of this run: {error}") from error
     return trainer
@@ -327,25 +330,40 @@ def load_data(config: RunConfig) -> Sets:
     return hold_back(sets, config.validation, seed=config.seed)
 
 
-def build_trainer(config: RunConfig, device: torch.device | None = None) -> BRPTrainer:
-    """The trainer of a run, its network freshly drawn from torch's generator; on ``config.device`` when None."""
+def build_trainer(
+    config: RunConfig,
+    *,
+    device: torch.device | None = None,
+    encoder: Callable[[Tensor], Tensor] | None = None,
+    steps: int | None = None,
+) -> BRPTrainer:
+    """The trainer of a run, its network freshly drawn from torch's generator.
+
+    Args:
+        config: The settings.
+        device: Where to train; ``config.device`` when None.
+        encoder: Takes the place of the task's, where the data brings its own.
+        steps: Training steps of the whole run, for the schedule of the learning rate; a constant one when None.
+    """
     task = task_of(config)
     check_memory(config, task)
     net = network(config.model, task.input_shape).to(device or config.device)
-    encoder = task.encoder(config.steps, config.alpha)
-    if config.encoder == "direct":
-        if task.encoder is not RateEncoder:
-            raise ValueError(f"{config.task} has an encoder of its own: 'direct' is for images")
-        encoder = DirectEncoder(config.steps)
+    optimizer = _optimizer(net, config)
+    if config.encoder == "direct" and task.encoder is not RateEncoder:
+        raise ValueError(f"{config.task} has an encoder of its own: 'direct' is for images")
+    usual = DirectEncoder(config.steps) if config.encoder == "direct" else task.encoder(config.steps, config.alpha)
+    rule = propagation_named(config.propagation)
+    says_itself = isinstance(rule, LocalRule) and config.consolidation == "pseudo-gradient"  # which is the default
     return BRPTrainer(
         net,
         num_classes=task.num_classes,
-        propagation=propagation_named(config.propagation),
-        consolidation=consolidation_named(config.consolidation),
+        propagation=rule,
+        consolidation=None if says_itself else consolidation_named(config.consolidation),
         feedback=None if config.regions is None else Feedback(task.num_classes, regions=config.regions),
-        optimizer=_optimizer(net, config),
+        optimizer=optimizer,
+        scheduler=None if steps is None else SCHEDULES[config.schedule](optimizer, steps),
         clip_norm=config.clip_norm,
-        encoder=encoder,
+        encoder=encoder or usual,
         engine=config.engine,  # type: ignore[arg-type]
         precision=config.precision,  # type: ignore[arg-type]
     )

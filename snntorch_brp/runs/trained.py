@@ -56,4 +56,4 @@ def load(run_folder: str | Path, *, device: str = "cpu") -> TrainedRun:
     config = replace(RunConfig.read(folder), device=resolve_device(device))
     trainer = trained(config, folder)
     assert trainer.encoder is not None
-    return TrainedRun(trainer.net.eval(), trainer.encoder, config, trainer.attached.feedback)
+    return TrainedRun(trainer.net.eval(), trainer.encoder, config, trainer.feedback)

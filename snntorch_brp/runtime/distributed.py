@@ -1,9 +1,10 @@
 """Several processes that train one network, each on its part of every batch, on torch.distributed.
 
 What they share in a step is two small things: before it, how many samples each of them has; after it, one sum of
-gradients, weighted by those numbers, which is the gradient that one process with all samples would have found. All
-processes draw the same random numbers for the whole batch and use their own rows, so a run means the same on any
-number of them. Without a process group everything here is trivial.
+gradients, weighted by those numbers, which is the gradient that one process with all samples would have found, as long
+as nothing compares samples: the trainer refuses rules and batch norms that do. All processes draw the same random
+numbers for the whole batch and use their own rows, so a run means the same on any number of them. Without a process
+group everything here is trivial.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def launched() -> bool:
 
 def speaks() -> bool:
     """Whether this is the process that speaks for all, also outside of a process group."""
-    return os.environ.get("RANK", "0") == "0"
+    return not launched() or _from_launcher("RANK") == 0
 
 
 def restarted() -> bool:
@@ -55,7 +56,18 @@ def restarted() -> bool:
 
 
 def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return _from_launcher("TORCHELASTIC_RESTART_COUNT")
+
+
+def _from_launcher(name: str) -> int:
+    """A number that torchrun gives in the environment; 0 where it does not."""
+    text = os.environ.get(name, "0")
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(
+            f"the environment variable {name} must be a whole number, as torchrun sets it, got {text!r}: start with "
+            "torchrun, or unset it"
+        )
+    return int(text)
 
 
 @contextmanager
@@ -68,13 +80,18 @@ def process_group(device: str, *, timeout: timedelta = TIMEOUT) -> Iterator[torc
 
     Yields:
         The device of this process.
+
+    Raises:
+        ValueError: If the environment says who is who in something else than numbers.
     """
     if not launched():
         yield torch.device(device)
         return
+    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"):
+        _from_launcher(name)
     own = torch.device(device)
     if own.type == "cuda":
-        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        own = torch.device("cuda", _from_launcher("LOCAL_RANK"))
         torch.cuda.set_device(own)
     store, number, count = next(dist.rendezvous("env://", timeout=timeout))
     # torchrun keeps one store over restarts: without a name of its own, a new process reads the addresses of dead ones.

@@ -71,6 +71,27 @@ def put_back_on_error(*sources: object) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device, *sources: object) -> Iterator[None]:
+    """Inside the block torch's random numbers, and the sources', are those of ``seed``; then all go on as before.
+
+    Args:
+        seed: The seed.
+        device: Where numbers are drawn besides the CPU.
+        sources: As for :func:`random_state`.
+    """
+    generators = [(generator, generator.get_state()) for generator in _generators(sources)]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for generator, _ in generators:
+            generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            for generator, state in generators:
+                generator.set_state(state)
+
+
 def order_state(loader: Iterable[Any], *, within: bool) -> dict[str, Any]:
     """Where a loader is in its order of the data.
 

@@ -26,7 +26,7 @@ class Trials(NamedTuple):
     counts: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CreditTask:
     """Short spike patterns ("features") hidden in background noise, some of them rewarded.
 

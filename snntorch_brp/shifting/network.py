@@ -40,7 +40,7 @@ from snntorch_brp.shifting.spikes import (
 FeedbackPath = Literal["symmetric", "random"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """Which of the known factors between the update and the gradient to keep.
 
@@ -77,6 +77,11 @@ def graded_times(numbers: Tensor, num_classes: int, *, width: float) -> Tensor:
     """Target times for classes that are numbers, [B, K]: output k is the later, the farther k is from the number.
 
     From exp(0.01) for the number itself to exp(0.99) for what is ``width`` or more away.
+
+    Args:
+        numbers: The classes ``[B]``.
+        num_classes: Number of classes K, the numbers 0..K-1.
+        width: Distance from which on all are equally wrong.
     """
     distance = (torch.arange(num_classes, device=numbers.device) - numbers[:, None]).abs()
     return torch.exp(0.01 + 0.98 * (distance / width).clamp(max=1))

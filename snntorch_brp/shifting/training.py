@@ -15,7 +15,7 @@ from snntorch_brp.shifting.spikes import SILENT, Events
 Spikes = Tensor | Events
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """How long and how fast to learn.
 
@@ -78,7 +78,14 @@ def fit(
 
 
 def accuracy(net: ShiftingNetwork, spikes: Spikes, labels: Tensor, *, batch_size: int = 500) -> float:
-    """Share of samples whose earliest output is the class; a network that stays silent is wrong."""
+    """Share of samples whose earliest output is the class; a network that stays silent is wrong.
+
+    Args:
+        net: The network.
+        spikes: Its input, as :func:`fit` takes it.
+        labels: Class numbers ``[B]``.
+        batch_size: How many samples are run at once.
+    """
     rows = torch.arange(len(labels), device=labels.device).split(batch_size)
     return sum(_right(net(select(spikes, r)), labels[r]) for r in rows) / len(labels)
 

@@ -52,6 +52,8 @@ def event_task(
 ) -> Task:
     """The task of an event-camera data set, with its options; ``choices`` are those of :class:`Choices`."""
     chosen = Choices(**choices)
+    if frames is not None and not (frames.isascii() and frames.isdecimal() and len(frames) < 10):
+        raise ValueError(f"--frames must be a whole number, got {frames!r}")
     merged, count = polarities == "merged", int(frames or steps)
     if count < steps:
         raise ValueError(f"--frames {count} is less than --steps {steps}: there is nothing to draw from")

@@ -35,7 +35,13 @@ class Choices:
 
     @property
     def store(self) -> Cache | None:
-        """The cache."""
+        """The cache.
+
+        Raises:
+            ValueError: If its folder has no name.
+        """
+        if not self.cache.strip():
+            raise ValueError("--cache '' names no folder: use . for this one, or off")
         return Cache.named(self.cache)
 
     def part(self, recordings: Sequence[Recording], samples: Tensor) -> Sets:
@@ -60,14 +66,6 @@ class Choices:
         return Sets(train_set, test_set, description, groups=numbers[orders[0]])
 
 
-def _usual_cache() -> str:
-    """The cache's folder; "off" for a user without a home, as in a container."""
-    try:
-        return str(Cache.default().folder)
-    except RuntimeError:
-        return "off"
-
-
 def options(*, split: SplitBy) -> Mapping[str, Option]:
     """The choices as options of a task; ``split`` is the default one."""
     kinds = ("corpus", "random", "speaker")
@@ -76,5 +74,5 @@ def options(*, split: SplitBy) -> Mapping[str, Option]:
         "speaker": Option(None, (), "who is held back by --split speaker (default: 30 %% of them, drawn)"),
         "split_seed": Option("0", (), "seed of the draw of the split"),
         "on_bad": Option("error", ("error", "skip"), "what to do with a damaged recording"),
-        "cache": Option(_usual_cache(), (), "folder of decoded recordings, or off"),
+        "cache": Option(str(Cache.default().folder), (), "folder of decoded recordings, or off"),
     }

@@ -1,6 +1,6 @@
 """Training and testing a spiking network under a local rule."""
 
-from snntorch_brp.training.callbacks import Callback, EarlyStopping
+from snntorch_brp.training.callbacks import Callback, EarlyStopping, Trainer
 from snntorch_brp.training.executor import Loss, rate_mse
 from snntorch_brp.training.results import EpochResult, Evaluation, Progress, StepResult
 from snntorch_brp.training.trainer import BRPTrainer
@@ -14,5 +14,6 @@ __all__ = [
     "Loss",
     "Progress",
     "StepResult",
+    "Trainer",
     "rate_mse",
 ]

@@ -1,15 +1,16 @@
-"""What a batch must be before anything is done with it."""
+"""From what a loader yields to what the network takes in: checked, on the device, encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snntorch_brp.encoding import check_labels
-from snntorch_brp.runtime.distributed import world_size
+from snntorch_brp.runtime import distributed
+from snntorch_brp.runtime.distributed import Share
 
 _ODD = (torch.uint16, torch.uint32, torch.uint64)  # few operations know them
 
@@ -36,7 +37,7 @@ def next_batch(batches: Iterator[Any]) -> Any:
     """
     end = object()
     batch = next(batches, end)
-    if batch is None and world_size() == 1:
+    if batch is None and distributed.world_size() == 1:
         raise ValueError("the loader yielded None for a batch: leave a bad one out, in the data set or the sampler")
     return None if batch is end else batch
 
@@ -60,6 +61,13 @@ def checked(
         raise ValueError(f"labels must be a dense tensor with values, got layout {labels.layout} on {labels.device}")
     if isinstance(labels, Tensor) and labels.dtype in _ODD:
         labels = labels.long()
+    if isinstance(labels, Tensor) and labels.numel() and (labels.is_floating_point() or labels.dim() > 1):
+        raise ValueError(
+            f"BRPTrainer trains classifiers, with one class number a sample: labels must be integers [B], got "
+            f"{labels.dtype} of shape {tuple(labels.shape)}; use labels.long() or labels.argmax(1) for classes. For a "
+            "label at every step, regression or autoencoders put attach(net, rule, num_classes=K) into a loop of your "
+            "own: brp.backward(loss, targets) takes [T, B], [B, K] and [T, B, K], and encode_targets any other"
+        )
     check_labels(labels, num_classes)
     x = on_device(x, device)
     B, at = len(labels), 1 if encoded else 0
@@ -94,10 +102,65 @@ def on_device(x: Tensor, device: torch.device) -> Tensor:
     return x
 
 
-def check_dtype(spikes: Tensor, like: Tensor) -> None:
-    """Raise a ValueError unless the network's input is of the dtype of its weights."""
-    if spikes.dtype is not like.dtype:
-        raise ValueError(
-            f"the network's weights are {like.dtype}, and it got {spikes.dtype}: use x.to({like.dtype}), or "
-            "TensorDataset(x.float(), labels)"
+class Intake:
+    """Makes the network's input of what a loader yields.
+
+    Args:
+        net: The network.
+        encoder: Maps a batch on the device to the network's input; None for data that is spikes already.
+        num_classes: Number of classes K.
+        loops_inside: Whether the network loops over time itself; it may want its input in any shape and dtype then.
+    """
+
+    def __init__(
+        self, net: nn.Module, encoder: Callable[[Tensor], Tensor] | None, *, num_classes: int, loops_inside: bool
+    ) -> None:
+        self.net, self.encoder, self.num_classes, self.loops_inside = net, encoder, num_classes, loops_inside
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and where batches are moved to."""
+        return next(self.net.parameters()).device
+
+    def part(self, batch: Any) -> tuple[tuple[Tensor, Tensor] | None, Share]:
+        """A batch, checked and on the device, and which part it is of all processes' batch.
+
+        Args:
+            batch: The pair ``(x, labels)``; None where this process has no part.
+        """
+        if batch is None:
+            return None, distributed.share(0, (), self.device)
+        x, labels = checked(
+            *pair(batch), num_classes=self.num_classes, device=self.device, encoded=self.encoder is None
         )
+        return (x, labels), distributed.share(len(labels), x.shape[1:], self.device)
+
+    def encoded(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> Tensor | None:
+        """The network's input for this process's part, ``[T, b, *]``; None where it has none."""
+        x, weight = None if batch is None else batch[0], next(self.net.parameters())
+        spikes = x if self.encoder is None else distributed.encode_share(self.encoder, x, share, like=weight)
+        return None if x is None else self._fitting(spikes, share.rows.stop - share.rows.start)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The network's input for a whole batch without labels, ``[T, B, *]``.
+
+        Raises:
+            ValueError: If the batch or what the encoder makes of it does not fit; the message says why.
+        """
+        x = on_device(x, self.device)
+        return self._fitting(x, None) if self.encoder is None else self._fitting(self.encoder(x), len(x))
+
+    def _fitting(self, spikes: object, size: int | None) -> Tensor:
+        if not isinstance(spikes, Tensor):
+            raise ValueError(f"the encoder must give spikes [T, B, ...], got {type(spikes).__name__}: does it return?")
+        if self.loops_inside:
+            return spikes
+        weight = next(self.net.parameters())
+        if spikes.dtype is not weight.dtype:
+            raise ValueError(
+                f"the network's weights are {weight.dtype}, and it got {spikes.dtype}: use x.to({weight.dtype}), or "
+                "TensorDataset(x.float(), labels)"
+            )
+        if spikes.dim() < 2 or size not in (None, spikes.shape[1]):
+            raise ValueError(f"the encoder must give spikes [T, B={size}, ...], got shape {tuple(spikes.shape)}")
+        return spikes

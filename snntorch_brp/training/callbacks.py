@@ -3,19 +3,88 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
+from torch import Tensor, nn
+
+from snntorch_brp.attachment import Attached
+from snntorch_brp.feedback import Feedback
 from snntorch_brp.runtime.files import write_whole
-from snntorch_brp.training.results import EpochResult, StepResult
+from snntorch_brp.sequence import Activity
+from snntorch_brp.training.executor import Loss
+from snntorch_brp.training.results import EpochResult, Progress, StepResult
+
+
+class Trainer(Protocol):
+    """What a callback may rely on of the trainer that calls it: :class:`snntorch_brp.BRPTrainer`, or one like it.
+
+    Attributes:
+        net: The network.
+        num_classes: Number of classes K.
+        loops_inside: Whether ``net(x)`` runs all time steps.
+        attached: Its handle, with the rule.
+        stopped: Why training ended early; None where it did not.
+    """
+
+    net: nn.Module
+    num_classes: int
+    loops_inside: bool
+    attached: Attached
+    stopped: str | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+
+    @property
+    def encoder(self) -> Callable[[Tensor], Tensor] | None:
+        """Maps a batch to the network's input; None for data that is spikes already."""
+
+    @property
+    def feedback(self) -> Feedback:
+        """The fixed matrices B_l."""
+
+    @property
+    def loss(self) -> Loss:
+        """What the output learns from."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Moves the weights."""
+
+    @property
+    def progress(self) -> Progress:
+        """Epoch, step and results so far."""
+
+    def encode(self, x: Tensor, *, seed: int | None = None) -> Tensor:
+        """The network's input, as training makes it of a batch: ``[T, B, *]``."""
+
+    def run(self, x: Tensor, *, seed: int = 0) -> Tensor:
+        """What the network gives for an input, without learning: ``[T, B, n·K]``."""
+
+    def observe(self, x: Tensor, *, seed: int = 0) -> dict[str, Activity]:
+        """What every spiking layer does while the network runs, by name."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on exactly from here."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
 
 
 class Callback:
     """What can be plugged into :meth:`snntorch_brp.BRPTrainer.fit`; override the methods that you need.
 
-    Callbacks are called in the order given. ``trainer`` is the :class:`snntorch_brp.BRPTrainer`: its ``net``,
-    ``optimizer`` and ``progress`` may be looked at, ``trainer.stop(reason)`` ends training, and
-    ``trainer.state_dict()`` is all that is needed to go on. In a job of several processes each of them calls its own.
+    Callbacks are called in the order given. ``trainer`` is the :class:`snntorch_brp.BRPTrainer`, and :class:`Trainer`
+    lists what may be relied on: its ``net``, ``optimizer`` and ``progress`` may be looked at, ``trainer.encode(x)``,
+    ``.run`` and ``.observe`` try it out, ``trainer.stop(reason)`` ends training, and ``trainer.state_dict()`` is all
+    that is needed to go on. In a job of several processes each of them calls its own.
 
     Example:
         >>> class Print(Callback):
@@ -23,19 +92,19 @@ class Callback:
         ...         print(f"epoch {result.epoch}: accuracy {result.accuracy:.0%}")
     """
 
-    def on_fit_start(self, trainer: Any) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """Before the first step, also of a run that goes on from a checkpoint."""
 
-    def on_step_end(self, trainer: Any, result: StepResult) -> None:
+    def on_step_end(self, trainer: Trainer, result: StepResult) -> None:
         """After every training step."""
 
-    def on_epoch_end(self, trainer: Any, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """After every epoch and its validation."""
 
-    def on_interrupt(self, trainer: Any) -> None:
+    def on_interrupt(self, trainer: Trainer) -> None:
         """After the step at which Ctrl-C or SIGTERM stopped training."""
 
-    def on_fit_end(self, trainer: Any) -> None:
+    def on_fit_end(self, trainer: Trainer) -> None:
         """After the last epoch; not if training was interrupted or failed."""
 
 
@@ -58,18 +127,21 @@ class EarlyStopping(Callback):
             raise ValueError(f"patience must be at least 1 epoch, got {patience}")
         self.patience = patience
 
-    def on_fit_start(self, trainer: Any) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """A run that has stopped stays stopped when it is resumed."""
+        self._look(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
+        """Look at all epochs so far."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
         results = trainer.progress.results
         if not results:
             return
         best = max(results, key=lambda result: (result.score, -result.epoch))
         if results[-1].epoch - best.epoch >= self.patience:
             trainer.stop(f"no better accuracy than {best.score:.2%} of epoch {best.epoch} for {self.patience} epochs")
-
-    def on_epoch_end(self, trainer: Any, result: EpochResult) -> None:
-        """Look at all epochs so far."""
-        self.on_fit_start(trainer)
 
 
 class MetricsFile(Callback):
@@ -82,11 +154,14 @@ class MetricsFile(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_fit_start(self, trainer: Any) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """Write the epochs that are done, and no others."""
+        self._write(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
+        """Write it anew with the new epoch."""
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
         rows = [json.dumps(result.row()) + "\n" for result in trainer.progress.results]
         write_whole(self.path, "".join(rows).encode())
-
-    def on_epoch_end(self, trainer: Any, result: EpochResult) -> None:
-        """Write it anew with the new epoch."""
-        self.on_fit_start(trainer)

@@ -20,7 +20,7 @@ import torch
 
 from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.files import remove_partial, write_whole
-from snntorch_brp.training.callbacks import Callback
+from snntorch_brp.training.callbacks import Callback, Trainer
 from snntorch_brp.training.results import EpochResult, StepResult
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Checkpoints(Callback):
         self.folder, self.every, self.keep = folder, every, keep
         self.about, self.check = dict(about or {}), check
 
-    def resume(self, trainer: Any, *, device: torch.device | str = "cpu") -> Path | None:
+    def resume(self, trainer: Trainer, *, device: torch.device | str = "cpu") -> Path | None:
         """Bring a trainer to the newest whole checkpoint.
 
         Args:
@@ -164,31 +164,32 @@ class Checkpoints(Callback):
         """The last checkpoints, the oldest first."""
         return sorted(path for path in self.folder.glob("step-*.ckpt") if re.fullmatch(r"step-\d+\.ckpt", path.name))
 
-    def on_fit_start(self, trainer: Any) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """Make the folder, free of what a killed run left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partial(self.folder)
 
-    def on_step_end(self, trainer: Any, result: StepResult) -> None:
+    def on_step_end(self, trainer: Trainer, result: StepResult) -> None:
         """Save every so many steps."""
         if self.every is not None and trainer.progress.step % self.every == 0:
             self.save(trainer)
 
-    def on_epoch_end(self, trainer: Any, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """Save; and again as the best, if it is."""
         state = self.save(trainer)
         if all(result.score > earlier.score for earlier in trainer.progress.results[:-1]):
             write_checkpoint(self.folder / BEST, state)
 
-    def on_interrupt(self, trainer: Any) -> None:
+    def on_interrupt(self, trainer: Trainer) -> None:
         """Save where training was stopped."""
         self.save(trainer)
 
-    def save(self, trainer: Any) -> dict[str, Any]:
+    def save(self, trainer: Trainer) -> dict[str, Any]:
         """Write a checkpoint now, and remove those that are too old; returns what it holds."""
         state = {"trainer": trainer.state_dict(), "about": self.about, "versions": versions()}
         write_checkpoint(self.folder / f"step-{trainer.progress.step:09d}.ckpt", state)
-        for path in self.paths()[: -self.keep]:
+        kept = [path for path in self.paths() if path.is_file()]  # a folder or a link to nowhere is none of ours
+        for path in kept[: -self.keep]:
             path.unlink(missing_ok=True)
         return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Literal
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from snntorch_brp.attachment import Attached
 from snntorch_brp.fused import FusedEngine, NotFusible, declined
 from snntorch_brp.neurons import reset_state
+from snntorch_brp.runtime.graph import reach
 from snntorch_brp.sequence import spikes_of, unroll
 
 logger = logging.getLogger(__name__)
@@ -22,18 +24,26 @@ Engine = Literal["auto", "attach", "fused"]
 Precision = Literal["float32", "bfloat16"]
 
 
-def rate_mse(spikes: Tensor, labels: Tensor) -> Tensor:
+def rate_mse(spikes: Tensor, labels: Tensor, *, num_classes: int | None = None) -> Tensor:
     """Mean squared error between the output rate y and the one-hot label, the paper's loss.
 
     Args:
-        spikes: Output spikes, ``[T, B, K]``.
+        spikes: Output spikes, ``[T, B, K]``; or ``[T, B, n·K]`` of a population code, n neurons a class.
         labels: Class numbers, ``[B]``.
+        num_classes: Number of classes K; as many as there are neurons when None.
 
     Returns:
         Mean over batch and classes, a scalar.
     """
     y = spikes.mean(0)
+    if num_classes is not None:
+        y = class_means(y, num_classes)
     return F.mse_loss(y, F.one_hot(labels, y.shape[1]).to(y.dtype))
+
+
+def class_means(y: Tensor, num_classes: int) -> Tensor:
+    """Rates ``[B, n·K]`` of a population code, class by class: ``[B, K]``, each the mean of its n neurons."""
+    return y.unflatten(1, (num_classes, -1)).mean(-1)
 
 
 class Executor:
@@ -42,9 +52,8 @@ class Executor:
     Args:
         net: The network.
         attached: Its handle, with the rule.
-        loss: Loss of the output spikes ``[T, B, K]`` and the labels ``[B]``.
+        loss: Loss of what the network gives, ``[T, B, n·K]``, and the labels ``[B]``.
         loops_inside: Whether ``net(x)`` runs all time steps.
-        output: Name of the output neuron; the last where None.
         engine: "auto", "attach" or "fused".
         precision: "float32", or "bfloat16" for the products.
 
@@ -59,7 +68,6 @@ class Executor:
         loss: Loss,
         *,
         loops_inside: bool,
-        output: str | None,
         engine: Engine,
         precision: Precision,
     ) -> None:
@@ -74,10 +82,11 @@ class Executor:
         self.loops_inside = loops_inside
         self.engine = engine
         self.precision = precision
+        self.steps = 0  # time steps of the last input that was learned from
         self._declined = ""
-        self.fused = None if engine == "attach" else self._fuse(output)
+        self.fused = None if engine == "attach" else self._fuse()
 
-    def _fuse(self, output: str | None) -> FusedEngine | None:
+    def _fuse(self) -> FusedEngine | None:
         """The fast path, where the network qualifies."""
         handle = self.attached
         try:
@@ -87,14 +96,15 @@ class Executor:
                 self.net,
                 handle.propagation,
                 num_classes=self.num_classes,
-                loss_fn=self._scalar,
+                loss_fn=self._of_spikes_alone,
                 consolidation=handle.consolidation,
                 feedback=handle.feedback,
                 reduction=handle.reduction,
                 precision=self.precision,
             )
-            if output not in (None, fused.layers[-1].name):
-                raise NotFusible(f"the output '{output}' is not the last neuron, '{fused.layers[-1].name}'")
+            last = fused.layers[-1].name
+            if handle.output not in (None, (last,)):
+                raise NotFusible(f"the output {handle.output} is not the last neuron, '{last}'")
         except NotFusible as reason:
             if self.engine == "fused":
                 raise
@@ -110,14 +120,29 @@ class Executor:
             raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
         if not loss.requires_grad:
             raise ValueError("loss does not depend on the network: compute it from the spikes that it is given")
+        return loss.reshape(())
+
+    def _of_spikes_alone(self, spikes: Tensor, labels: Tensor) -> Tensor:
+        """The loss, seen to teach nothing but the spikes, which is all that the fused engine can take into account."""
+        loss = self._scalar(spikes, labels)
+        own = {id(p) for p in self.net.parameters()}
+        if not own.isdisjoint(reach([loss.grad_fn]).leaves):
+            reason = "the loss depends on weights of the network themselves, and not only on its spikes"
+            if self.engine != "fused":
+                self.fused = None
+                logger.info("attach runs the network from now on, and not the faster fused engine: %s", reason)
+            raise NotFusible(reason)
         return loss
 
     def learn(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill the gradients from a batch of spikes; gives the loss and the output rate y ``[B, K]``."""
+        self.steps = len(x)
         if self.fused is not None:
             try:
                 return self.fused.step(x, labels)
-            except NotFusible as reason:  # the network has changed: it carries hooks, for one
+            except (
+                NotFusible
+            ) as reason:  # the network has changed (it carries hooks, for one), or the loss is of another kind
                 if self.engine == "fused":
                     raise
                 if self._declined != str(reason):  # once
@@ -127,17 +152,22 @@ class Executor:
             spikes = self._spikes(x)
             loss = self._scalar(spikes, labels)
             brp.backward(loss, labels)
-        return loss.detach(), spikes.detach().mean(0)
+        return loss.detach(), self.rates(spikes.detach())
 
     def run(self, x: Tensor) -> Tensor:
-        """Output spikes ``[T, B, K]`` of a batch of spikes, from rest, without learning."""
+        """What the network gives ``[T, B, n·K]`` for a batch of input, from rest; nothing is to be learned from it.
+
+        A network that the fused engine cannot run, as one that carries hooks for as long as it is looked at, is run
+        by its own modules: what comes out is the same.
+        """
         if self.fused is not None:
-            try:
+            with contextlib.suppress(NotFusible):
                 return self.fused.spikes(x)
-            except NotFusible:
-                if self.engine == "fused":
-                    raise
         return self._spikes(x)
+
+    def rates(self, spikes: Tensor) -> Tensor:
+        """The output rate y of each class, ``[B, K]``, of which the argmax is the class predicted."""
+        return class_means(spikes.mean(0), self.num_classes)
 
     def _spikes(self, x: Tensor) -> Tensor:
         try:
@@ -153,9 +183,10 @@ class Executor:
             raise ValueError(
                 f"an input of shape {tuple(x.shape)} and {x.dtype} does not fit the network: {error}"
             ) from error
-        if spikes.dim() != 3 or spikes.shape[2] != self.num_classes:
+        if spikes.dim() != 3 or spikes.shape[2] == 0 or spikes.shape[2] % self.num_classes:
             raise ValueError(
-                f"the network must give spikes [T, B, K={self.num_classes}], got shape {tuple(spikes.shape)}"
+                f"the network must give spikes [T, B, K={self.num_classes}], or a multiple of K in a population code, "
+                f"got shape {tuple(spikes.shape)}"
                 + (": does it take one step a call? Then say loops_inside=False" if spikes.dim() == 2 else "")
             )
         return spikes.float() if self.precision == "bfloat16" else spikes

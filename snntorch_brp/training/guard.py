@@ -1,53 +1,42 @@
-"""Nothing goes wrong in silence: numbers that are not finite, and layers that never or always fire."""
+"""Nothing goes wrong in silence: numbers that are not finite, and layers whose firing leaves nothing to learn from."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from snntorch_brp.neurons import spiking_layers
+from snntorch_brp.finite import CLIP, check_finite
+from snntorch_brp.firing import LEAST_STEPS, fault_of, firing_message, firing_shares
+from snntorch_brp.neurons import spiking_layers, takes_sequence
 from snntorch_brp.runtime.distributed import add_up, rank
+from snntorch_brp.sequence import spikes_of
 from snntorch_brp.training.executor import Executor
 
 logger = logging.getLogger(__name__)
 
 
-class NotFinite(ValueError):
-    """A gradient or a weight has become NaN or infinite."""
-
-
 def check_gradients(net: nn.Module) -> None:
     """Raise :class:`NotFinite`, with the parameter's name, if a gradient is not finite."""
-    _check({name: p.grad for name, p in net.named_parameters() if p.grad is not None}, "gradient")
+    check_finite(
+        {f"the gradient of '{name}'": p.grad for name, p in net.named_parameters() if p.grad is not None}, CLIP
+    )
 
 
 def check_weights(net: nn.Module) -> None:
     """Raise :class:`NotFinite`, with its name, if a parameter is not finite."""
-    _check({name: p.detach() for name, p in net.named_parameters()}, "weight")
-
-
-def _check(tensors: dict[str, Tensor], kind: str) -> None:
-    if not tensors or torch.stack([tensor.sum().float() for tensor in tensors.values()]).isfinite().all():
-        return
-    for name, tensor in tensors.items():  # a sum may also overflow
-        bad = int((~tensor.isfinite()).sum())
-        if bad:
-            raise NotFinite(
-                f"the {kind} of '{name}' is not finite, in {bad} of {tensor.numel()} places: lower the learning rate, "
-                "or clip gradients (clip_norm=1.0)"
-            )
+    check_finite({f"the weight of '{name}'": p.detach() for name, p in net.named_parameters()}, CLIP)
 
 
 class FiringWatch:
-    """Finds the layers that never fire, or always fire, for a whole epoch.
+    """Names the layers that were silent or saturated in all batches of an epoch, each once.
 
-    It looks at a layer only until it has seen both a spike and a rest, mostly in the first step.
+    It looks at a layer only until there was a batch in which it was well, mostly the first. What it finds stays on the
+    device: a GPU is waited for after steps 1, 2, 4, 8, ... of the epoch, as long as there is a layer to look at.
 
     Args:
         executor: What runs the layers.
@@ -55,65 +44,91 @@ class FiringWatch:
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
-        self.layers = list(spiking_layers(executor.net))
-        self._fired: set[str] = set()
-        self._rested: set[str] = set()
+        self.layers = spiking_layers(executor.net)
         self._told: set[tuple[str, str]] = set()  # a layer is named once, not every epoch
         self.start()
 
     def start(self) -> None:
         """Start an epoch."""
-        self._fired.clear()
-        self._rested.clear()
+        self._faults: dict[str, str | None] = {}  # of the layers that were looked at; None for those that are well
+        self._shares: list[tuple[str, int, Tensor]] = []  # layer, time steps and shares, not waited for yet
+        self._steps = 0
 
     def report(self, epoch: int, device: torch.device) -> list[str]:
-        """Log a warning about every layer that never or always fired, once each; returns their names."""
-        seen = [[name in self._fired, name in self._rested] for name in self.layers]
-        odd, everywhere = [], add_up(torch.tensor(seen, device=device).long()).tolist()
-        if not any(map(any, everywhere)):  # no step was left of this epoch when the run was resumed
-            return []
-        for name, (fired, rested) in zip(self.layers, everywhere, strict=True):
-            if fired and rested:
+        """Log a warning about every layer that was never well, once each; returns their names."""
+        self._judge()
+        kinds = (None, "silent", "saturated")
+        seen = [[name in self._faults and self._faults[name] == kind for kind in kinds] for name in self.layers]
+        odd = []
+        for name, counts in zip(self.layers, add_up(torch.tensor(seen, device=device).long()).tolist(), strict=True):
+            well, silent, saturated = counts  # numbers of processes
+            if well or not silent + saturated:
                 continue
             odd.append(name)
-            did, cure = ("always", "higher") if fired else ("never", "lower")
-            if rank() == 0 and (name, did) not in self._told:
-                self._told.add((name, did))
-                logger.warning(
-                    "layer '%s' %s fired in epoch %d: it learns nothing; try a %s threshold or other initial weights",
-                    *(name, did, epoch, cure),
-                )
+            fault = "silent" if silent >= saturated else "saturated"
+            if rank() == 0 and (name, fault) not in self._told:
+                self._told.add((name, fault))
+                logger.warning("epoch %d: %s", epoch, firing_message(name, fault))
         return odd
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look at what fires in the block, where there is still something to find out."""
-        open_layers = [name for name in self.layers if name not in self._fired or name not in self._rested]
-        if not open_layers:
+        """Look at what fires in the block, one training step, where there is still something to find out."""
+        self._steps += 1
+        sought = [name for name in self.layers if self._faults.get(name, "") is not None]
+        if not sought:
             yield
             return
-        fused, hooks = self.executor.fused, []
-        if fused is None:
-            modules = spiking_layers(self.executor.net)
-            hooks = [self._hook(name, modules[name]) for name in open_layers]
-        else:
-            fused.watch = self._see
+        with self._watching_fused(sought) if self.executor.fused is not None else self._watching_modules(sought):
+            yield
+        if self._steps.bit_count() == 1:
+            self._judge()
+
+    def _judge(self) -> None:
+        """Wait for the shares, and judge by them."""
+        shares = torch.stack([shares for *_, shares in self._shares]).tolist() if self._shares else []
+        for (name, steps, _), found in zip(self._shares, shares, strict=True):
+            fault = fault_of(*found)
+            if fault == "saturated" and steps < LEAST_STEPS:
+                fault = None
+            if self._faults.get(name, "") is not None:
+                self._faults[name] = fault
+        self._shares.clear()
+
+    @contextmanager
+    def _watching_fused(self, sought: Sequence[str]) -> Iterator[None]:
+        """The fused engine tells the rates of a layer, some samples at a time."""
+        rates: dict[str, list[Tensor]] = {name: [] for name in sought}
+        fused = self.executor.fused
+        assert fused is not None
+        fused.watch = lambda name, rate: rates[name].append(rate.clone()) if name in rates else None
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
-            if fused is not None:
-                fused.watch = None
+            fused.watch = None
+        for name, parts in rates.items():
+            if parts:
+                self._shares.append((name, self.executor.steps, firing_shares(torch.cat(parts))))
 
-    def _see(self, name: str, rate: Tensor) -> None:
-        if name not in self._fired and bool((rate > 0).any()):
-            self._fired.add(name)
-        if name not in self._rested and bool((rate < 1).any()):
-            self._rested.add(name)
+    @contextmanager
+    def _watching_modules(self, sought: Sequence[str]) -> Iterator[None]:
+        """Where the modules themselves run, they are called once a step, or with the whole sequence."""
+        sums: dict[str, tuple[int, Tensor]] = {}
 
-    def _hook(self, name: str, module: nn.Module) -> RemovableHandle:
-        def see(module: nn.Module, inputs: Any, output: Any) -> None:
-            self._see(name, (output[0] if isinstance(output, tuple) else output).detach())
+        def hook(name: str) -> Callable[..., None]:
+            def see(module: nn.Module, inputs: Any, output: Any) -> None:
+                spikes = spikes_of(output).detach()
+                steps, total = (len(spikes), spikes.sum(0)) if takes_sequence(module) else (1, spikes)
+                before, earlier = sums.get(name, (0, None))
+                sums[name] = before + steps, total if earlier is None else earlier + total
 
-        return module.register_forward_hook(see)
+            return see
+
+        hooks = [self.layers[name].register_forward_hook(hook(name)) for name in sought]
+        try:
+            yield
+        finally:
+            for handle in hooks:
+                handle.remove()
+        for name, (steps, total) in sums.items():
+            self._shares.append((name, steps, firing_shares(total / steps)))

@@ -1,40 +1,130 @@
-"""The loop over batches, and what is seen of it while it runs."""
+"""A training step, and an epoch of them: of one process, or of several that share every batch."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
+import torch
+from torch import Tensor, nn
 
+from snntorch_brp.encoding import labels_checked
+from snntorch_brp.finite import NotFinite
 from snntorch_brp.runtime import distributed
+from snntorch_brp.runtime.distributed import Share
 from snntorch_brp.runtime.interrupt import Interrupt
-from snntorch_brp.training.batch import next_batch
-from snntorch_brp.training.callbacks import Callback
-from snntorch_brp.training.guard import FiringWatch, NotFinite
+from snntorch_brp.runtime.randomness import put_back_on_error
+from snntorch_brp.training.bars import bar_of
+from snntorch_brp.training.batch import Intake, next_batch
+from snntorch_brp.training.executor import Executor
+from snntorch_brp.training.guard import FiringWatch, check_gradients, check_weights
 from snntorch_brp.training.optimizing import Movement
-from snntorch_brp.training.results import EpochResult, Progress
+from snntorch_brp.training.results import Progress, StepResult
 
 logger = logging.getLogger(__name__)
+
+
+class Steps:
+    """Takes training steps.
+
+    Args:
+        net: The network.
+        intake: Makes the network's input of what a loader yields.
+        executor: Runs the layers, and fills the gradients.
+        optimizer: Of the network's parameters.
+        scheduler: Advances with every step.
+        clip_norm: Largest norm of the gradient.
+        sources: What draws random numbers from a generator of its own.
+
+    Attributes:
+        progress: Epoch, step and results so far.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        intake: Intake,
+        executor: Executor,
+        *,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+        clip_norm: float | None,
+        sources: tuple[object, ...],
+    ) -> None:
+        self.net, self.intake, self.executor = net, intake, executor
+        self.optimizer, self.scheduler, self.clip_norm, self.sources = optimizer, scheduler, clip_norm, sources
+        self.progress = Progress()
+
+    def take(self, batch: Any, interrupt: Interrupt | None = None) -> tuple[StepResult | None, bool]:
+        """One step of all processes, each with its part of the batch.
+
+        Args:
+            batch: The pair ``(x, labels)``; None where this process has no part.
+            interrupt: Whether this process has been asked to stop.
+
+        Returns:
+            What came of the whole batch, None where no process had any; and whether all shall stop.
+        """
+        with put_back_on_error(*self.sources):
+            batch, share = self.intake.part(batch)
+            if share.count == 0:
+                return None, False
+            self.net.train()
+            self.optimizer.zero_grad()
+            here, right = self._learn(batch, share)
+            stop_here = interrupt is not None and interrupt.requested
+            loss, correct, stop = distributed.average_gradients(
+                self.net.parameters(), share.weight, here * share.weight, right, stop_here
+            )
+            check_gradients(self.net)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        check_weights(self.net)
+        result = StepResult(loss, round(correct), share.count)
+        self.progress.add(result)
+        return result, stop > 0
+
+    def _learn(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> tuple[float, float]:
+        """Fill the gradients; gives the loss, and how many samples were right."""
+        spikes = self.intake.encoded(batch, share)
+        if batch is None or spikes is None:
+            return 0.0, 0.0
+        labels = batch[1]
+        with distributed.own_random_numbers(self.progress.step, self.intake.device), labels_checked(labels):
+            loss, y = self.executor.learn(spikes, labels)
+        loss, right = torch.stack([loss.double(), (y.argmax(1) == labels).sum().double()]).tolist()
+        return loss, right
 
 
 class EpochLoop:
     """Trains epoch by epoch, calls back after every step, and stops where it must.
 
     Args:
-        trainer: The trainer, which takes the steps.
-        callbacks: Called after every step.
+        steps: Takes the steps.
         interrupt: Whether someone wants to stop.
         hidden: As tqdm's ``disable``.
+        on_step: Called after every step.
+        on_interrupt: Called after the step at which training stops.
     """
 
-    def __init__(self, trainer: Any, callbacks: Sequence[Callback], interrupt: Interrupt, hidden: bool | None) -> None:
-        self.trainer, self.callbacks, self.interrupt, self.hidden = trainer, callbacks, interrupt, hidden
-        self.now: Progress = trainer.progress
-        self.watch = FiringWatch(trainer.executor)
+    def __init__(
+        self,
+        steps: Steps,
+        interrupt: Interrupt,
+        *,
+        hidden: bool | None,
+        on_step: Callable[[StepResult], None],
+        on_interrupt: Callable[[], None],
+    ) -> None:
+        self.steps, self.interrupt, self.hidden = steps, interrupt, hidden
+        self.on_step, self.on_interrupt = on_step, on_interrupt
+        self.watch = FiringWatch(steps.executor)
         self._stillness_told = False
 
     def run(self, batches: Iterator[Any], total: int | None) -> None:
@@ -44,26 +134,27 @@ class EpochLoop:
             ValueError: If there are none, or one does not fit; the message says where.
             KeyboardInterrupt: If training was stopped by Ctrl-C or SIGTERM.
         """
-        now, start = self.now, time.perf_counter() - self.now.seconds
-        movement = Movement(self.trainer.net) if now.batches == 0 else None
+        now = self.steps.progress
+        start = time.perf_counter() - now.seconds
+        movement = Movement(self.steps.net) if now.batches == 0 else None
         self.watch.start()
         with bar_of(f"epoch {now.epoch}", total, self.hidden, done=now.batches) as bar:
             while True:
-                with self._saying_where(), self.watch.watching():
-                    result, stop = self.trainer.step_together(next_batch(batches), self.interrupt)
+                with _saying_where(now), self.watch.watching():
+                    result, stop = self.steps.take(next_batch(batches), self.interrupt)
                 if result is None:
                     break
                 now.seconds = time.perf_counter() - start
                 loss, accuracy = now.loss / now.count, now.correct / now.count
                 bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}", refresh=False)
                 bar.update()
-                for callback in self.callbacks:
-                    callback.on_step_end(self.trainer, result)
+                self.on_step(result)
                 if stop or (self.interrupt.requested and distributed.world_size() == 1):
-                    self._interrupted()
+                    self.on_interrupt()
+                    raise KeyboardInterrupt(f"stopped after step {now.step}, in epoch {now.epoch}")
         if not now.count:
             raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
-        self.watch.report(now.epoch, self.trainer.device)
+        self.watch.report(now.epoch, self.steps.intake.device)
         if movement is not None and not self._stillness_told and movement.none():
             self._stillness_told = True
             logger.warning(
@@ -72,47 +163,13 @@ class EpochLoop:
                 now.epoch,
             )
 
-    def _interrupted(self) -> None:
-        for callback in self.callbacks:
-            callback.on_interrupt(self.trainer)
-        raise KeyboardInterrupt(f"stopped after step {self.now.step}, in epoch {self.now.epoch}")
 
-    @contextmanager
-    def _saying_where(self) -> Iterator[None]:
-        """Add to an error about numbers or a batch, where in the run it happened."""
-        try:
-            yield
-        except ValueError as error:
-            where = f"step {self.now.step + 1} (epoch {self.now.epoch}, batch {self.now.batches + 1})"
-            kind = NotFinite if isinstance(error, NotFinite) else ValueError
-            raise kind(f"{where}: {error}") from error
-
-
-_BAR = "{desc}: {n_fmt}/{total_fmt} |{bar:10}| {elapsed}<{remaining}{postfix}"  # leaves 40 of 80 columns to results
-
-
-def bar_of(title: str, total: int | None, hidden: bool | None, *, done: int = 0) -> tqdm:
-    """A progress bar that goes away when it is full; ``hidden`` None hides it unless there is a terminal."""
-    return tqdm(desc=title, total=total, initial=done, disable=hidden, leave=False, bar_format=_format(total))
-
-
-def epochs_bar(progress: Progress, epochs: int, hidden: bool | None) -> tqdm:
-    """The bar of all epochs, which stays."""
-    return tqdm(desc="epochs", total=epochs, initial=progress.epoch - 1, disable=hidden, bar_format=_BAR)
-
-
-def show(bar: tqdm, result: EpochResult) -> None:
-    """Show an epoch's accuracies on the bar of all epochs."""
-    found = {} if result.validation is None else {"validation": result.validation.accuracy}
-    shares = {**found, "training": result.accuracy}
-    bar.set_postfix_str(", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
-    bar.update()
-
-
-def _format(total: int | None) -> str | None:
-    return None if total is None else _BAR  # without a total there is nothing to fill
-
-
-def length(loader: object) -> int | None:
-    """Number of batches, where the loader knows it."""
-    return len(loader) if isinstance(loader, Sized) else None
+@contextmanager
+def _saying_where(now: Progress) -> Iterator[None]:
+    """Add to an error about numbers or a batch, where in the run it happened."""
+    try:
+        yield
+    except ValueError as error:
+        where = f"step {now.step + 1} (epoch {now.epoch}, batch {now.batches + 1})"
+        kind = NotFinite if isinstance(error, NotFinite) else ValueError
+        raise kind(f"{where}: {error}") from error

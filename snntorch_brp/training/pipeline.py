@@ -9,7 +9,7 @@ their order, with the weights that it has learned from all batches before, just 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -22,8 +22,39 @@ from snntorch_brp.propagation import BRP, Propagation
 from snntorch_brp.runtime import distributed
 from snntorch_brp.training.results import StepResult
 
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8)  # spikes may be bytes
+_DTYPES = sorted({value for value in vars(torch).values() if isinstance(value, torch.dtype)}, key=str)
 _MAX_DIM = 8
+
+
+class Head(NamedTuple):
+    """What is sent before a batch of spikes, so that the next stage knows what is coming.
+
+    Attributes:
+        dtype: Of the spikes: what the next layer takes in best, which depends on the processor.
+        shape: Of the spikes, sample-major, ``[B, T, *]``.
+        sample: Shape of one sample of the data, before the first layer.
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    sample: tuple[int, ...]
+
+    def pack(self, device: torch.device) -> Tensor:
+        """As numbers, always the same count."""
+        numbers = [1 + _DTYPES.index(self.dtype), len(self.shape), *self.shape, len(self.sample), *self.sample]
+        return torch.tensor(numbers + [0] * (_HEAD - len(numbers)), device=device)
+
+    @classmethod
+    def unpack(cls, numbers: Tensor) -> Head | None:
+        """The inverse of :meth:`pack`; None for zeros, which say that there is no more."""
+        code, dims, *rest = numbers.tolist()
+        if code == 0:
+            return None
+        sample_dims, *sample = rest[dims:]
+        return cls(_DTYPES[code - 1], tuple(rest[:dims]), tuple(sample[:sample_dims]))
+
+
+_HEAD = 3 + 2 * _MAX_DIM
 
 
 class Pipeline:
@@ -82,7 +113,10 @@ class Pipeline:
         self.num_classes = num_classes
         self.engine = FusedEngine(net, self.propagation, num_classes=num_classes, loss_fn=loss, feedback=feedback)
         self.places = split(len(self.engine.layers), self.world_size, stages)
+        what = {"network": str(net), "stages": [len(places) for places in self.places], "rule": str(self.propagation)}
+        distributed.agree(what, "pipelines")
         self.optimizer = optimizer(self._parameters(self.rank))
+        self._sample: tuple[int, ...] = ()  # shape of one sample of the running batch
         self._sending: list[list[tuple[Any, Tensor]]] = []  # what is on its way, kept until it has arrived
 
     def _parameters(self, rank: int) -> list[nn.Parameter]:
@@ -122,7 +156,7 @@ class Pipeline:
                 x, labels = x.to(self.device), labels.to(self.device).long()
                 x = x if self.encoder is None else self.encoder(x)
                 self.engine.prepare(x)
-                self._sample = torch.tensor([*x.shape[2:]])
+                self._sample = tuple(x.shape[2:])
                 yield self.engine.entering(x), labels
             return
         while (batch := self._receive()) is not None:
@@ -131,10 +165,7 @@ class Pipeline:
     def _hand_on(self, x: Tensor, labels: Tensor) -> None:
         """Send a batch to the next stage, without waiting for it to take it."""
         rows = x.transpose(0, 1).contiguous()  # sample-major, as it lies in memory
-        head = self._head()
-        head[:3] = torch.tensor([1 + _DTYPES.index(x.dtype), rows.dim(), len(self._sample)])
-        head[3 : 3 + rows.dim()] = torch.tensor(rows.shape)
-        head[-len(self._sample) :] = self._sample
+        head = Head(rows.dtype, tuple(rows.shape), self._sample).pack(self.device)
         self._send(head, labels, rows.view(torch.uint8))
 
     def _send(self, *tensors: Tensor) -> None:
@@ -148,28 +179,25 @@ class Pipeline:
 
     def _end(self) -> None:
         """Tell the next stage that there is no more, and wait until it has it all."""
-        self._send(self._head())
+        self._send(torch.zeros(_HEAD, dtype=torch.long, device=self.device))
         while self._sending:
             self._arrived(self._sending.pop(0))
 
-    def _head(self) -> Tensor:
-        """What is sent before a batch; zeros for no more."""
-        return torch.zeros(3 + 2 * _MAX_DIM, dtype=torch.long, device=self.device)
-
     def _receive(self) -> tuple[Tensor, Tensor] | None:
-        before, device, head = self.rank - 1, self.device, self._head()
-        dist.recv(head, before)
-        code, dims, sample_dims = head[:3].tolist()
-        if code == 0:
+        before, device = self.rank - 1, self.device
+        numbers = torch.zeros(_HEAD, dtype=torch.long, device=device)
+        dist.recv(numbers, before)
+        head = Head.unpack(numbers)
+        if head is None:
             return None
-        shape, dtype = head[3 : 3 + dims].tolist(), _DTYPES[code - 1]
-        self._sample = head[-sample_dims:].cpu()
-        labels = torch.empty(shape[0], dtype=torch.long, device=device)
-        rows = torch.empty(shape, dtype=dtype, device=device)
+        self._sample = head.sample
+        B, T = head.shape[:2]
+        labels = torch.empty(B, dtype=torch.long, device=device)
+        rows = torch.empty(head.shape, dtype=head.dtype, device=device)
         dist.recv(labels, before)
         dist.recv(rows.view(torch.uint8), before)
         weight = next(self.net.parameters())
-        self.engine.prepare(torch.empty(shape[1], shape[0], *self._sample.tolist(), dtype=weight.dtype, device="meta"))
+        self.engine.prepare(torch.empty(T, B, *head.sample, dtype=weight.dtype, device="meta"))
         return rows.transpose(0, 1), labels
 
     def gather(self) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from snntorch_brp.sequence import Activity, observe, unroll
-from snntorch_brp.training import BRPTrainer
-from snntorch_brp.training.callbacks import Callback
+from snntorch_brp.sequence import Activity
+from snntorch_brp.training.callbacks import Callback, Trainer
 from snntorch_brp.training.results import EpochResult, StepResult
 
 NEURONS = 200  # of a layer in a raster
@@ -46,13 +44,13 @@ class TensorBoard(Callback):
         self.folder, self.x, self.every = folder, x, every
         self._writer: Any = None
 
-    def on_fit_start(self, trainer: Any) -> None:
+    def on_fit_start(self, trainer: Trainer) -> None:
         """Open the files; what a resumed run will write again is hidden."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(self.folder), purge_step=trainer.progress.step + 1)
 
-    def on_step_end(self, trainer: Any, result: StepResult) -> None:
+    def on_step_end(self, trainer: Trainer, result: StepResult) -> None:
         """Loss, accuracy and learning rate."""
         step = trainer.progress.step
         if step % self.every == 0:
@@ -60,7 +58,7 @@ class TensorBoard(Callback):
             self._writer.add_scalar("step/accuracy", result.correct / result.count, step)
             self._writer.add_scalar("step/learning rate", trainer.optimizer.param_groups[0]["lr"], step)
 
-    def on_epoch_end(self, trainer: Any, result: EpochResult) -> None:
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         """The epoch's results, at its last step, and what the layers do."""
         step = trainer.progress.step
         for name, value in result.row().items():
@@ -73,18 +71,14 @@ class TensorBoard(Callback):
             self._writer.add_image(f"raster/{name}", 1 - shown.T, step, dataformats="HW")
         self._writer.flush()
 
-    def on_fit_end(self, trainer: Any) -> None:
+    def on_fit_end(self, trainer: Trainer) -> None:
         """Close the files."""
         self._writer.close()
 
-    def on_interrupt(self, trainer: Any) -> None:
+    def on_interrupt(self, trainer: Trainer) -> None:
         """Close the files."""
         self._writer.close()
 
-    def _activity(self, trainer: BRPTrainer) -> dict[str, Activity]:
+    def _activity(self, trainer: Trainer) -> dict[str, Activity]:
         assert self.x is not None
-        with trainer.testing():
-            x = self.x.to(trainer.device)
-            spikes = x if trainer.encoder is None else trainer.encoder(x)
-            run = trainer.net if trainer.loops_inside else partial(unroll, trainer.net)
-            return observe(trainer.net, lambda: run(spikes))
+        return trainer.observe(trainer.encode(self.x, seed=0))

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snntorch_brp.attachment import attach
+from snntorch_brp.attachment.handle import OutputNames
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
+from snntorch_brp.rules import LocalRule
 from snntorch_brp.runtime import distributed
-from snntorch_brp.runtime.distributed import Share
-from snntorch_brp.runtime.interrupt import Interrupt, interruptible
+from snntorch_brp.runtime.interrupt import interruptible
 from snntorch_brp.runtime.randomness import (
     check_order,
     check_random_state,
     order_state,
-    put_back_on_error,
     random_state,
     resume_order,
+    seeded,
 )
-from snntorch_brp.training.batch import check_dtype, checked, next_batch, on_device, pair
+from snntorch_brp.sequence import Activity, observe
+from snntorch_brp.training.bars import bar_of, epochs_bar, length, show
+from snntorch_brp.training.batch import Intake, next_batch
 from snntorch_brp.training.callbacks import Callback
 from snntorch_brp.training.executor import Engine, Executor, Loss, Precision, rate_mse
-from snntorch_brp.training.guard import check_gradients, check_weights
-from snntorch_brp.training.loading import unchanged_on_error
-from snntorch_brp.training.loop import EpochLoop, bar_of, epochs_bar, length, show
+from snntorch_brp.training.guard import check_weights
+from snntorch_brp.training.loading import check_moments, unchanged_on_error
+from snntorch_brp.training.loop import EpochLoop, Steps
 from snntorch_brp.training.optimizing import check_optimizer, check_scheduler
+from snntorch_brp.training.parallel import check_shareable
 from snntorch_brp.training.results import EpochResult, Evaluation, Progress, StepResult
 
 logger = logging.getLogger(__name__)
@@ -42,15 +47,19 @@ Batches = Iterable[Any]
 
 
 class BRPTrainer:
-    """Trains a snnTorch network without backpropagation between its layers.
+    """Trains a snnTorch network without backpropagation between its layers, as a classifier.
+
+    Every sample has one label. A label at every step, regression and autoencoders are for :func:`attach` in a loop of
+    your own. All options are given here: the trainer is finished when it is made.
 
     In a job of several processes (a process group of torch.distributed) each has a trainer, made and called alike, and
     a loader of its own part of the batches (:func:`snntorch_brp.data.loader.batches` makes one); together they take
-    the steps that one process would.
+    the steps that one process would. What compares the samples of a batch, which are spread then, is refused.
 
     Args:
         net: An ``nn.Sequential`` that takes one step a call, or a module that loops over time itself.
-        num_classes: Number of classes K.
+        num_classes: Number of classes K. The output may have n·K neurons, n for each class (a population code): what is
+            compared with the label, and what predicts, is the mean of a class's neurons.
         propagation: What is sent to the hidden layers; ``BRP()`` when None.
         consolidation: How a layer learns from it; ``PseudoGradient()`` when None.
         optimizer: Any PyTorch optimizer on the network's parameters; the paper's Adam at 1e-4 when None.
@@ -58,10 +67,11 @@ class BRPTrainer:
         clip_norm: Largest norm of the gradient of all parameters together; None for no limit.
         encoder: Maps a batch, already on the network's device, to the network's input, such as
             ``RateEncoder(steps=20)``; None for data that is spikes already, time first.
-        loss: Loss of the output spikes ``[T, B, K]`` and the labels ``[B]``, a mean over samples; :func:`rate_mse` when
-            None.
+        loss: Loss of what the network gives, ``[T, B, n·K]``, and the labels ``[B]``, a mean over samples;
+            :func:`rate_mse` when None.
         loops_inside: Whether ``net(x)`` runs all time steps; when None, everything but an ``nn.Sequential`` does.
-        output: Name of the output neuron; the last spiking layer to be called when None.
+        output: What is not hidden, as for :func:`attach`: a module or its name, a neuron or a readout that does not
+            spike; found out when None.
         engine: "fused" runs sequential networks layer by layer (:mod:`snntorch_brp.fused`) and says which module is in
             the way where it cannot; "attach" runs any network step by step; "auto" takes the first that can. Both give
             the same gradients.
@@ -71,12 +81,12 @@ class BRPTrainer:
         feedback: The feedback matrices themselves, such as ``Feedback(10, regions=4)``; drawn anew when None.
 
     Attributes:
-        progress: Epoch, step and results so far.
         stopped: Why training ended early; None where it did not.
 
     Raises:
         ValueError: If the network has fewer than two spiking layers, does not qualify for the ``engine`` asked for, or
-            the optimizer or the schedule is one that cannot be used.
+            the optimizer or the schedule is one that cannot be used, or several processes cannot compute what one
+            would.
 
     Example:
         >>> net = mlp([64, 100, 10])
@@ -90,7 +100,7 @@ class BRPTrainer:
         net: nn.Module,
         *,
         num_classes: int,
-        propagation: Propagation | None = None,
+        propagation: Propagation | LocalRule | None = None,
         consolidation: Consolidation | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
@@ -98,7 +108,7 @@ class BRPTrainer:
         encoder: Callable[[Tensor], Tensor] | None = None,
         loss: Loss | None = None,
         loops_inside: bool | None = None,
-        output: str | None = None,
+        output: OutputNames = None,
         engine: Engine = "auto",
         precision: Precision = "float32",
         generator: torch.Generator | None = None,
@@ -111,11 +121,7 @@ class BRPTrainer:
         check_scheduler(scheduler)
         self.net = net
         self.num_classes = num_classes
-        self.optimizer = optimizer or torch.optim.Adam(net.parameters(), lr=1e-4)
-        self.scheduler = scheduler
-        self.clip_norm = clip_norm
-        self.encoder = encoder
-        self.loss = loss or rate_mse
+        loss = partial(rate_mse, num_classes=num_classes) if loss is None or loss is rate_mse else loss
         self.loops_inside = not isinstance(net, nn.Sequential) if loops_inside is None else loops_inside
         self.attached = attach(
             net,
@@ -126,17 +132,21 @@ class BRPTrainer:
             generator=generator,
             feedback=feedback,
         )
-        self.attached.watches_firing = False  # the loop names such layers itself
+        self.attached.names_firing_faults = False  # the training loop watches the layers under either engine
+        check_shareable(net, self.attached.propagation, self.attached.consolidation, distributed.world_size())
         self.executor = Executor(
-            net,
-            self.attached,
-            self.loss,
-            loops_inside=self.loops_inside,
-            output=output,
-            engine=engine,
-            precision=precision,
+            net, self.attached, loss, loops_inside=self.loops_inside, engine=engine, precision=precision
         )
-        self.progress = Progress()
+        self._intake = Intake(net, encoder, num_classes=num_classes, loops_inside=self.loops_inside)
+        self._steps = Steps(
+            net,
+            self._intake,
+            self.executor,
+            optimizer=optimizer or torch.optim.Adam(net.parameters(), lr=1e-4),
+            scheduler=scheduler,
+            clip_norm=clip_norm,
+            sources=(encoder, self.attached.propagation),
+        )
         self.stopped: str | None = None
         self._fitting = False
         self._loader: Batches | None = None  # of the running fit
@@ -145,24 +155,50 @@ class BRPTrainer:
 
     def _share_state(self) -> None:
         """All processes start from the weights, feedback and random numbers of the first."""
-        seed, numbers = self.attached.feedback.seed.to(self.device), torch.get_rng_state().to(self.device)
+        seed, numbers = self.feedback.seed.to(self.device), torch.get_rng_state().to(self.device)
         distributed.same_everywhere([*self.net.state_dict().values(), seed, numbers])
-        self.attached.feedback.seed.copy_(seed)
+        self.feedback.seed.copy_(seed)
         torch.set_rng_state(numbers.cpu())
 
     @property
     def device(self) -> torch.device:
         """Where the network is, and where batches are moved to."""
-        return next(self.net.parameters()).device
+        return self._intake.device
+
+    @property
+    def encoder(self) -> Callable[[Tensor], Tensor] | None:
+        """Maps a batch to the network's input."""
+        return self._intake.encoder
+
+    @property
+    def loss(self) -> Loss:
+        """What the output learns from."""
+        return self.executor.loss
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Moves the weights."""
+        return self._steps.optimizer
+
+    @property
+    def scheduler(self) -> torch.optim.lr_scheduler.LRScheduler | None:
+        """Moves the learning rate."""
+        return self._steps.scheduler
+
+    @property
+    def feedback(self) -> Feedback:
+        """The fixed matrices B_l."""
+        return self.attached.feedback
+
+    @property
+    def progress(self) -> Progress:
+        """Epoch, step and results so far."""
+        return self._steps.progress
 
     def _buffers(self) -> list[Tensor]:
         """What is saved of the network besides its parameters, such as the running means of normalisations."""
         parameters = dict(self.net.named_parameters())
         return [value for name, value in self.net.state_dict().items() if name not in parameters]
-
-    @property
-    def _random_sources(self) -> tuple[object, ...]:
-        return self.encoder, self.attached.propagation
 
     def step(self, x: Tensor, labels: Tensor) -> StepResult:
         """Learn from one batch: reset, run all T steps, propagate, consolidate, one optimizer step.
@@ -175,74 +211,9 @@ class BRPTrainer:
             ValueError: If the batch does not fit, or the loss or a gradient is not finite; the message says why and
                 where. Weights and random numbers are as before then.
         """
-        result, _ = self.step_together((x, labels), Interrupt())
+        result, _ = self._steps.take((x, labels))
         assert result is not None
         return result
-
-    def step_together(self, batch: Any, interrupt: Interrupt) -> tuple[StepResult | None, bool]:
-        """One step of all processes, each with its part of the batch.
-
-        Args:
-            batch: The pair ``(x, labels)``; None where this process has no part.
-            interrupt: Whether this process has been asked to stop.
-
-        Returns:
-            What came of the whole batch, None where no process had any; and whether all shall stop.
-        """
-        with put_back_on_error(*self._random_sources):
-            batch, share = self._shared(batch)
-            if share.count == 0:
-                return None, False
-            self.net.train()
-            self.optimizer.zero_grad()
-            here, right = self._learn(batch, share)
-            loss, correct, stop = distributed.average_gradients(
-                self.net.parameters(), share.weight, here * share.weight, right, interrupt.requested
-            )
-            check_gradients(self.net)
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
-        self.optimizer.step()
-        if self.scheduler is not None:
-            self.scheduler.step()
-        check_weights(self.net)
-        result = StepResult(loss, round(correct), share.count)
-        self.progress.add(result)
-        return result, stop > 0
-
-    def _shared(self, batch: Any) -> tuple[tuple[Tensor, Tensor] | None, Share]:
-        """A batch, checked and on the device, and which part it is of all processes' batch."""
-        if batch is None:
-            return None, distributed.share(0, (), self.device)
-        x, labels = checked(
-            *pair(batch), num_classes=self.num_classes, device=self.device, encoded=self.encoder is None
-        )
-        return (x, labels), distributed.share(len(labels), x.shape[1:], self.device)
-
-    def _learn(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> tuple[float, int]:
-        """Fill the gradients; gives the loss, and how many samples were right."""
-        spikes = self._encoded(batch, share)
-        if batch is None or spikes is None:
-            return 0.0, 0
-        labels = batch[1]
-        with distributed.own_random_numbers(self.progress.step, self.device):
-            loss, y = self.executor.learn(spikes, labels)
-        return loss.item(), int((y.argmax(1) == labels).sum())
-
-    def _encoded(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> Tensor | None:
-        """The network's input, ``[T, b, *]``; None where there is none."""
-        x, weight = None if batch is None else batch[0], next(self.net.parameters())
-        spikes = x if self.encoder is None else distributed.encode_share(self.encoder, x, share, like=weight)
-        if x is None:
-            return None
-        if not isinstance(spikes, Tensor):
-            raise ValueError(f"the encoder must give spikes [T, B, ...], got {type(spikes).__name__}: does it return?")
-        if not self.loops_inside:
-            check_dtype(spikes, weight)
-        B = share.rows.stop - share.rows.start
-        if not self.loops_inside and (spikes.dim() < 2 or spikes.shape[1] != B):
-            raise ValueError(f"the encoder must give spikes [T, B={B}, ...], got shape {tuple(spikes.shape)}")
-        return spikes
 
     def fit(
         self,
@@ -286,15 +257,30 @@ class BRPTrainer:
     ) -> list[EpochResult]:
         """The epochs that are left."""
         restored, self._restored = self._restored, None
-        self.progress = Progress() if restored is None else Progress.from_state(restored["progress"])
+        self._steps.progress = Progress() if restored is None else Progress.from_state(restored["progress"])
         self.stopped, self._loader = None, loader
         for callback in callbacks:
             callback.on_fit_start(self)
+
+        def after_step(result: StepResult) -> None:
+            for callback in callbacks:
+                callback.on_step_end(self, result)
+
+        def after_last_step() -> None:
+            for callback in callbacks:
+                callback.on_interrupt(self)
+
         hidden = None if progress and distributed.rank() == 0 else True  # None: hidden unless on a terminal
         with interruptible() as interrupt, epochs_bar(self.progress, epochs, hidden) as bar:
-            loop = EpochLoop(self, callbacks, interrupt, hidden)
+            loop = EpochLoop(
+                self._steps,
+                interrupt,
+                hidden=hidden,
+                on_step=after_step,
+                on_interrupt=after_last_step,
+            )
             while self.progress.epoch <= epochs and self.stopped is None:
-                loop.run(resume_order(loader, restored, *self._random_sources), length(loader))
+                loop.run(resume_order(loader, restored, *self._steps.sources), length(loader))
                 restored = None
                 evaluation = None if validation is None else self._evaluate(validation, hidden)
                 result = self.progress.end_epoch(evaluation)
@@ -319,12 +305,12 @@ class BRPTrainer:
         """All that is needed to go on exactly from here, in tensors and plain values."""
         return {
             "network": self.net.state_dict(),
-            "feedback": self.attached.feedback.state_dict(),
+            "feedback": self.feedback.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "progress": self.progress.state_dict(),
             "order": order_state(self._loader or (), within=self._loader is not None and self.progress.batches > 0),
-            "random": random_state(*self._random_sources),
+            "random": random_state(*self._steps.sources),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -339,17 +325,18 @@ class BRPTrainer:
         try:
             progress = Progress.from_state(state["progress"])
             check_order(state["order"])
-            with unchanged_on_error(self):
+            with unchanged_on_error(self.net, self.feedback, self.optimizer, self.scheduler):
                 self.net.load_state_dict(state["network"])
-                self.attached.feedback.load_state_dict(state["feedback"])
+                self.feedback.load_state_dict(state["feedback"])
                 self.optimizer.load_state_dict(state["optimizer"])
                 if self.scheduler is not None:
                     self.scheduler.load_state_dict(state["scheduler"])
                 check_weights(self.net)
-                check_random_state(state["random"], *self._random_sources)
+                check_moments(self.optimizer)
+                check_random_state(state["random"], *self._steps.sources)
         except Exception as error:  # damage takes any form
             raise ValueError(f"the saved state does not fit this trainer: {type(error).__name__}, {error}") from error
-        self.progress = progress
+        self._steps.progress = progress
         self._restored = state
 
     def evaluate(self, loader: Batches, *, seed: int = 0) -> Evaluation:
@@ -371,15 +358,15 @@ class BRPTrainer:
         with self.testing(seed), bar_of("validation", length(loader), hidden) as bar:
             batches = iter(loader)
             while True:
-                batch, share = self._shared(next_batch(batches))
+                batch, share = self._intake.part(next_batch(batches))
                 if share.count == 0:
                     break
-                spikes = self._encoded(batch, share)
+                spikes = self._intake.encoded(batch, share)
                 if batch is not None and spikes is not None:
                     spikes, labels = self.executor.run(spikes), batch[1]
-                    pairs = labels * K + spikes.mean(0).argmax(1)
+                    pairs = labels * K + self.executor.rates(spikes).argmax(1)
                     sums[:-1] += pairs.bincount(minlength=K * K)
-                    sums[-1] += self.loss(spikes, labels) * len(labels)
+                    sums[-1] += self.loss(spikes, labels).reshape(()) * len(labels)
                 bar.update()
         sums = distributed.add_up(sums).cpu()
         if not sums[:-1].any():
@@ -394,20 +381,49 @@ class BRPTrainer:
             x: A batch as :meth:`step` takes it.
             seed: As in :meth:`evaluate`.
         """
-        x = on_device(x, self.device)
+        return self.executor.rates(self.run(self.encode(x, seed=seed), seed=seed)).argmax(1)
+
+    def encode(self, x: Tensor, *, seed: int | None = None) -> Tensor:
+        """The network's input, as training makes it of a batch.
+
+        Args:
+            x: A batch as :meth:`step` takes it.
+            seed: Seeds the noise, and leaves torch's random numbers and the encoder's generator as they were; drawn
+                from them when None.
+
+        Returns:
+            ``[T, B, *]`` on the network's device.
+
+        Raises:
+            ValueError: If the batch does not fit, or what the encoder makes of it.
+        """
+        with nullcontext() if seed is None else seeded(seed, self.device, self.encoder):
+            return self._intake.encode(x)
+
+    def run(self, x: Tensor, *, seed: int = 0) -> Tensor:
+        """What the network gives for an input, from rest, in evaluation mode and without learning.
+
+        Args:
+            x: The network's input, as :meth:`encode` makes it.
+            seed: Of what the network may draw.
+
+        Returns:
+            Output spikes ``[T, B, K]``; ``[T, B, n·K]`` in a population code.
+        """
         with self.testing(seed):
-            spikes = x if self.encoder is None else self.encoder(x)
-            return self.executor.run(spikes).mean(0).argmax(1)
+            return self.executor.run(x)
+
+    def observe(self, x: Tensor, *, seed: int = 0) -> dict[str, Activity]:
+        """What every spiking layer does while the network runs as in :meth:`run`: spikes and membranes by name."""
+        return observe(self.net, lambda: self.run(x, seed=seed))
 
     @contextmanager
     def testing(self, seed: int = 0) -> Iterator[None]:
         """Inside the block the network is in evaluation mode, learns nothing, and noise is that of ``seed``."""
         training = self.net.training
-        devices = [self.device] if self.device.type == "cuda" else []
         self.net.eval()
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices):
-                torch.manual_seed(seed)
+            with torch.no_grad(), seeded(seed, self.device, self.encoder):
                 yield
         finally:
             self.net.train(training)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snntorch_brp import (
     BRP,
-    ErrorProjection,
+    Backprop,
     OutputOnly,
     RefractoryLeaky,
     RewardPrediction,
@@ -239,10 +239,11 @@ def test_output_only_leaves_hidden_layers_at_rest_and_eval_is_silent() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"propagation": ErrorProjection()}, "ErrorProjection needs the output"),
-        ({"consolidation": StateDifference()}, "knows PseudoGradient alone"),
+        ({"propagation": Backprop()}, "Backprop takes the true gradient.*use credit='full', or OTTT"),
+        ({"consolidation": StateDifference()}, "StateDifference needs the whole sequence.*use credit='full'"),
         ({"credit": "none"}, "credit must be 'full', 'instant' or 'trace', got 'none'"),
-        ({"neuron": lambda: snn.Synaptic(0.5, 0.5)}, "'1', a Synaptic, has more to its memory.*use credit='instant'"),
+        ({"neuron": lambda: snn.Alpha(0.8, 0.5)}, "'1', a Alpha, has more to its memory.*use credit='instant'"),
+        ({"neuron": lambda: snn.RLeaky(0.8, all_to_all=False)}, "'1', a RLeaky, learns one-to-one recurrent weights"),
         ({"neuron": lambda: snn.Leaky(torch.ones(8))}, "'1', a Leaky, has a decay for each neuron"),
         ({"neuron": lambda: snn.Leaky(0.5, reset_delay=False)}, "'1', a Leaky, resets within the step"),
         ({"neuron": lambda: snn.LinearLeaky(0.5, 8, 8)}, "'1', a LinearLeaky, runs a whole sequence.*credit='full'"),

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import configparser
 import json
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import TensorDataset
 
 import snntorch_brp
 from snntorch_brp import DirectEncoder, load
-from snntorch_brp.cli import build_parser, main
+from snntorch_brp.cli import build_parser, main, train
+from snntorch_brp.cli.options import picture
+from snntorch_brp.data.loader import batches
+from snntorch_brp.data.simulate import simulate_dvsgesture
+from snntorch_brp.rules import RULES
 from snntorch_brp.runs.run import build_trainer
 from snntorch_brp.tasks.recordings import options
+from snntorch_brp.tasks.registry import TASKS
 
 SMALL = ["train", "digits", "--model", "64-20-10", "--epochs", "2", "--steps", "4", "--limit-train", "60"]
 
@@ -44,10 +55,14 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
     assert metrics(tmp_path / "a") != metrics(tmp_path / "c")
 
 
-@pytest.mark.parametrize("rule", ["reward-prediction", "error", "sign", "backprop", "output-only"])
+@pytest.mark.parametrize(
+    "rule", ["reward-prediction", "error", "sign", "backprop", "output-only", "decolle", "e-prop", "r-stdp"]
+)
 def test_every_rule_has_a_name(rule: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     assert main([*SMALL, "--propagation", rule, "--epochs", "1", "--limit-test", "20", "--out", out]) == 0
+    made = build_trainer(load(out).config).attached.propagation
+    assert type(made).__name__.replace("Projection", "").lower() == rule.replace("-", "")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +159,7 @@ def test_rules_regions_and_encoders_are_chosen_from_the_shell(tmp_path: Path) ->
     assert isinstance(run.encoder, DirectEncoder)
     assert (10, 4, 2, 2) in {tuple(buffer.shape) for buffer in run.feedback.buffers()}
     optimizer = build_trainer(run.config).optimizer
-    assert [group["lr"] for group in optimizer.param_groups] == [5e-4, 0.01]
+    assert [group["lr"] for group in optimizer.param_groups] == [TASKS["digits"].lr, 0.01]
     assert main(["evaluate", str(tmp_path / "run"), "--device", "cpu"]) == 0
 
 
@@ -163,10 +178,116 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"snntorch-brp {snntorch_brp.__version__}\n"
 
 
-def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_has_a_cache_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    assert options(split="corpus")["cache"].default == "off"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert Path(options(split="corpus")["cache"].default or "").is_relative_to(tmp_path)
+
+
+def test_a_raster_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, message in ((tmp_path, "is a folder"), (tmp_path / "a.txt", "no kind of picture"), ("", "no name")):
+        with pytest.raises(SystemExit) as end:
+            main(["shift", "xor", "--raster", str(wrong)])
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err
+    assert picture(str(tmp_path / "raster")) == tmp_path / "raster.png"
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"])
+def test_an_environment_of_something_else_than_numbers_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for usual in ("RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(usual, "1")
+    monkeypatch.setenv(name, "x")
+    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 1
+    assert f"{name} must be a whole number" in capsys.readouterr().err
+
+
+def test_a_rank_alone_silences_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert main([*SMALL, "--epochs", "1", "--limit-test", "20", "--out", str(tmp_path / "run")]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--frames", "abc"], "--frames must be a whole number, got 'abc'"),
+        (["--cache", ""], "--cache '' names no folder"),
+        (["--split-seed", "abc"], "--split-seed must be a whole number, got 'abc'"),
+        (["--speaker", "ann"], "goes with --split speaker"),
+    ],
+)
+def test_options_of_a_task_are_told_by_name(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate_dvsgesture(tmp_path, seed=0)
+    small = ["--steps", "3", "--epochs", "1", "--limit-train", "10", "--out", str(tmp_path / "run")]
+    assert main(["train", "dvsgesture", "--data", str(tmp_path), *small, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+class Killed(TensorDataset):
+    """Its worker is killed, as by a system without memory."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_killed_data_worker_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(*args: object, **kwargs: object) -> None:
+        list(batches(Killed(torch.rand(4, 2), torch.zeros(4)), 2, workers=1))
+
+    monkeypatch.setattr(train, "train_run", read)
+    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 1
+    assert "error: a process that reads data ahead was killed" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_importing_is_one_line() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[2] / "setup.cfg")
+    command = setup["options.entry_points"]["console_scripts"].split("=")[1].strip()
+    module, function = command.split(":")
+    script = f"""
+import sys
+
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Press())
+from {module} import {function}
+sys.exit({function}())
+"""
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root)
+    assert (done.returncode, done.stderr) == (130, "snntorch-brp: interrupted\n")
+
+
+def test_rules_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules"]) == 0
+    listed = capsys.readouterr().out
+    for name, rule in RULES.items():
+        assert f"{name} ({rule.facts.paper})" in listed
+    assert main(["rules", "e-prop"]) == 0
+    assert "A solution to the learning dilemma" in capsys.readouterr().out
+    assert main(["rules", "eprop"]) == 1
+    assert "there is no rule 'eprop': choose from drtp" in capsys.readouterr().err
+
+
+def test_a_rule_that_says_how_layers_learn_takes_no_other_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--propagation", "decolle", "--consolidation", "stdp"]) == 1
+    assert "DECOLLE says itself how a layer learns" in capsys.readouterr().err

@@ -142,14 +142,14 @@ def test_every_task_of_images_is_drawn(tmp_path, capsys):
         before = (out / f"{task}-0.png").read_bytes()
         (out / f"{task}-0.png").write_bytes(b"mine")
         capsys.readouterr()
-        assert main(command) == 2
+        assert main(command) == 1
         assert f"{task}-0.png already: name another folder, or add --overwrite" in capsys.readouterr().err
         assert (out / f"{task}-0.png").read_bytes() == b"mine"
         assert main([*command, "--overwrite"]) == 0
         assert (out / f"{task}-0.png").read_bytes()[:4] == before[:4]
-    assert main(["data", "show", "mnist", "--out", str(out)]) == 2
+    assert main(["data", "show", "mnist", "--out", str(out)]) == 1
     assert "name the folder of the data" in capsys.readouterr().err
-    assert main(["data", "show", "digits", "--steps", "0", "--out", str(tmp_path / "none")]) == 2
+    assert main(["data", "show", "digits", "--steps", "0", "--out", str(tmp_path / "none")]) == 1
     assert not (tmp_path / "none").exists()
 
 

@@ -74,8 +74,8 @@ def test_bad_batches_change_nothing(x, labels, message):
 
 
 def test_a_network_with_another_number_of_outputs_is_refused():
-    engine = FusedEngine(mlp([6, 5, 4]), BRP(), num_classes=2, loss_fn=rate_mse)
-    with pytest.raises(ValueError, match=r"K=2.* 'fc2_lif' has neurons of shape \(4,\)"):
+    engine = FusedEngine(mlp([6, 5, 3]), BRP(), num_classes=2, loss_fn=rate_mse)
+    with pytest.raises(ValueError, match=r"K=2.* 'fc2_lif' has neurons of shape \(3,\)"):
         engine.step(torch.rand(4, 3, 6), torch.tensor([0, 1, 0]))
 
 

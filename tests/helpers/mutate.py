@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import time
+from collections.abc import Iterator
 
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 LONG_RUN = float(os.environ.get("HOSTILE_SECONDS", "600"))
@@ -63,3 +66,12 @@ def _append(content: bytes, draw: random.Random) -> bytes:
 
 
 CHANGES = (_flip, _flip, _set, _number, _cut, _insert, _delete, _repeat, _append)
+
+
+def numbers(cases: int | None, seconds: float = 0.0) -> Iterator[int]:
+    """0, 1, 2...: so many, or for so many seconds; each seeds one case of a trial."""
+    end = time.monotonic() + seconds
+    for number in itertools.count():
+        if number >= cases if cases is not None else time.monotonic() >= end:
+            return
+        yield number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,16 @@ def test_the_parts_of_a_step_stand_beside_its_bare_products():
     assert abs(sum(cells[0] for cells in table.values()) - 2 * table["step"][0]) < 0.5
     assert table["convolutions"] == [0.0]
     assert len(table["step"]) == 4
+
+
+def test_what_needs_a_gpu_tries_its_logic_without_one(tmp_path):
+    script, rows = SCRIPT.with_name("gpu.py"), tmp_path / "gpu.json"
+    command = [sys.executable, str(script), "--dry-run", "--out", str(rows)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[1])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(rows.read_text())
+    assert found["device"] == "CPU, dry run"
+    parts = {row["what"].split(",")[0] for row in found["rows"]}
+    assert parts == {"copy", "neurons", "step", "memory", "events", "gloo"}
+    assert not any("remark" in row for row in found["rows"])
+    assert all(row["ms"] > 0 for row in found["rows"] if "ms" in row)

@@ -45,6 +45,6 @@ def test_events_are_learned_without_data(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_benchmark_of_attaching_measures(capsys) -> None:
-    benchmark = runpy.run_path(str(EXAMPLES / "benchmarks" / "attach_step.py"))
+    benchmark = runpy.run_path(str(EXAMPLES.with_name("benchmarks") / "attach_step.py"))
     for rule in ("BPTT, nothing attached", "BRP"):
         assert benchmark["measure"](rule, batch=2, steps=2, repeats=1)["seconds"] > 0

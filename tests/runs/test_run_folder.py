@@ -21,6 +21,7 @@ from snntorch_brp.data.images import load_digits
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.folder import FILES, locked
 from snntorch_brp.runs.run import train_run
+from snntorch_brp.tasks.registry import TASKS
 from snntorch_brp.training.checkpoint import MAGIC, read_checkpoint
 
 SMALL = ["train", "digits", "--model", "64-10-10", "--steps", "3", "--limit-train", "60", "--limit-test", "20"]
@@ -95,10 +96,10 @@ def test_a_start_that_failed_leaves_nothing(wrong: list[str], tmp_path: Path) ->
 
 
 def test_a_first_step_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from snntorch_brp.training import BRPTrainer
+    from snntorch_brp.training.executor import Executor
 
     with monkeypatch.context() as patch:
-        patch.setattr(BRPTrainer, "step_together", lambda *args: (_ for _ in ()).throw(RuntimeError("worker died")))
+        patch.setattr(Executor, "learn", lambda *args: (_ for _ in ()).throw(RuntimeError("worker died")))
         with pytest.raises(RuntimeError, match="worker died"):
             main([*ONE, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
@@ -251,5 +252,5 @@ def test_processes_with_other_settings_are_told(tmp_path: Path) -> None:
         [sys.executable, *torchrun, str(script), str(tmp_path / "run")], capture_output=True, text=True
     )
     assert done.returncode != 0
-    assert "lr is 0.0005 on rank 0 and 0.5 on rank 1" in done.stderr
+    assert f"lr is {TASKS['digits'].lr} on rank 0 and 0.5 on rank 1" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -49,7 +49,15 @@ def test_iris_is_learned_within_a_few_epochs() -> None:
     assert torch.bincount(labels[fold.test]).tolist() == [10, 10, 10]
     assert not set(fold.train.tolist()) & set(fold.test.tolist())
     net = recipes.IRIS.network(generator=generator())
-    list(fit(net, spikes[fold.train], labels[fold.train], Schedule(40, 30, 0.05, 0.95), generator=generator()))
+    list(
+        fit(
+            net,
+            spikes[fold.train],
+            labels[fold.train],
+            Schedule(epochs=40, batch_size=30, lr=0.05, decay=0.95),
+            generator=generator(),
+        )
+    )
     assert accuracy(net, spikes[fold.test], labels[fold.test]) > 0.85
 
 
@@ -59,7 +67,7 @@ def test_training_repeats_itself() -> None:
     for _ in range(2):
         g = generator(3)
         net = recipes.XOR.network(generator=g)
-        runs.append((list(fit(net, spikes, labels, Schedule(20, 2), generator=g)), net(spikes)))
+        runs.append((list(fit(net, spikes, labels, Schedule(epochs=20, batch_size=2), generator=g)), net(spikes)))
     assert runs[0][0] == runs[1][0]
     assert torch.equal(runs[0][1], runs[1][1])
 
@@ -148,7 +156,16 @@ def test_counting_beats_chance_on_unseen_trials() -> None:
     outcomes = int(train.totals.max()) + 1
     net = ShiftingNetwork((100, outcomes), rule=recipes.TCA.rule, gain=0.2, generator=generator())
     wanted = graded_times(train.totals, outcomes, width=outcomes)
-    list(fit(net, train.events, train.totals, Schedule(30, 20, 1e-4, 0.97), generator=generator(), targets=wanted))
+    list(
+        fit(
+            net,
+            train.events,
+            train.totals,
+            Schedule(epochs=30, batch_size=20, lr=1e-4, decay=0.97),
+            generator=generator(),
+            targets=wanted,
+        )
+    )
     error = (net.predict(test.events) - test.totals).abs().double().mean()
     chance = (train.totals.median() - test.totals).abs().double().mean()
     assert error < 0.8 * chance

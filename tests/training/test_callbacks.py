@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from resumable import Noisy, trainer_of
 
 from snntorch_brp.data.images import load_digits
 from snntorch_brp.data.loader import batches, head
+from snntorch_brp.runs import figures as figures_module
 from snntorch_brp.runs.figures import RunFigures
 from snntorch_brp.training.callbacks import Callback
 from snntorch_brp.training.tensorboard import TensorBoard
@@ -61,8 +63,31 @@ def test_tensorboard_shows_curves_rates_and_rasters(tmp_path: Path) -> None:
     assert tags["images"] == ["raster/2", "raster/5", "raster/7"]
 
 
-def test_figures_are_refreshed_but_not_too_often(tmp_path: Path) -> None:
+class Clock:
+    """Stands still but where the test moves it."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def test_figures_are_refreshed_but_not_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch takes a second, drawing 0.75 s: then 7.5 s must go by."""
     drawn: list[int] = []
+    clock = Clock()
+    save = figures_module.save_figure
+
+    def slow(figure: Figure, path: Path) -> None:
+        clock.now += 0.25
+        save(figure, path)
+
+    monkeypatch.setattr(figures_module, "time", clock)
+    monkeypatch.setattr(figures_module, "save_figure", slow)
+
+    class Epoch(Callback):
+        def on_epoch_end(self, trainer: object, result: object) -> None:
+            clock.now += 1.0
 
     class Counted(RunFigures):
         def draw(self, trainer: object) -> None:
@@ -75,10 +100,8 @@ def test_figures_are_refreshed_but_not_too_often(tmp_path: Path) -> None:
     data = head(load_digits(train=True), 20)
     trainer = BRPTrainer(mlp([64, 10, 10]), num_classes=10, encoder=RateEncoder(3))
     figures = Counted(tmp_path, data, kind="training", title="", seed=0)
-    trainer.fit(batches(data, 10), epochs=6, callbacks=[figures], progress=False)
-    assert drawn[0] == 1  # at once
-    assert drawn[-1] == 6  # and how it ended
-    assert len(drawn) < 6  # drawing takes longer than these epochs
+    trainer.fit(batches(data, 10), epochs=13, callbacks=[Epoch(), figures], progress=False)
+    assert drawn == [1, 9, 13]  # at once, when there has been rest enough, and how it ended
     assert {path.stem for path in tmp_path.iterdir()} == {"learning_curve", "raster", "membrane"}
 
 

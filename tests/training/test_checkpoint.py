@@ -123,6 +123,18 @@ def test_the_last_few_and_the_best_are_kept(tmp_path: Path) -> None:
     assert best == scores.index(max(scores)) + 1
 
 
+def test_a_folder_or_a_dangling_link_is_neither_read_nor_counted(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    folder = tmp_path / "checkpoints"
+    newest = Checkpoints(folder).paths()[-1]
+    (folder / "step-000009998.ckpt").mkdir()
+    (folder / "step-000009999.ckpt").symlink_to("nowhere")
+    assert Checkpoints(folder).resume(trainer_of()) == newest
+    train(tmp_path, epochs=2)  # keeps the last two, and leaves what is no checkpoint alone
+    kept = [path.name for path in Checkpoints(folder).paths()]
+    assert kept == ["step-000000011.ckpt", "step-000000012.ckpt", "step-000009998.ckpt", "step-000009999.ckpt"]
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_a_write_that_fails_leaves_the_old_file(error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "one.ckpt"

@@ -13,7 +13,7 @@ import torch
 from snntorch_brp import Backprop, ErrorProjection
 from snntorch_brp.models import mlp
 from snntorch_brp.training import rate_mse
-from snntorch_brp.training.pipeline import Pipeline, split
+from snntorch_brp.training.pipeline import Head, Pipeline, split
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "together.py"
 
@@ -71,6 +71,15 @@ def test_a_pipeline_of_layers_learns_the_same_bits(runs: Path, count: int) -> No
     assert all(torch.equal(value, pipeline["net"][key]) for key, value in alone["net"].items())
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.float64, torch.bool])
+@pytest.mark.parametrize("sample", [(), (12,), (3, 8, 8)])
+def test_a_pipeline_hands_on_spikes_of_any_dtype(dtype: torch.dtype, sample: tuple[int, ...]) -> None:
+    """Which one it is depends on the processor: bytes, or bfloat16 where there are matrix units."""
+    head = Head(dtype, (7, 4, 16), sample)
+    assert Head.unpack(head.pack(torch.device("cpu"))) == head
+    assert Head.unpack(torch.zeros_like(head.pack(torch.device("cpu")))) is None
+
+
 @pytest.mark.parametrize("rule", [ErrorProjection(), Backprop()])
 def test_a_rule_that_waits_for_the_output_has_no_pipeline(rule: object) -> None:
     with pytest.raises(ValueError, match="label-only"):
@@ -104,6 +113,7 @@ def test_the_job_goes_on_from_its_checkpoint(runs: Path) -> None:
     assert whole == resumed
 
 
+@pytest.mark.slow
 def test_torchrun_starts_again_after_a_death(runs: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(

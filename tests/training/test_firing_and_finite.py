@@ -11,11 +11,12 @@ import torch
 from networks import K, batch, mlp, spread
 from torch import nn
 
-from snntorch_brp import BRP, BRPTrainer, OutputOnly, RefractoryLeaky
-from snntorch_brp.training import rate_mse
+from snntorch_brp import BRP, BRPTrainer, OutputOnly, RefractoryLeaky, firing_message
+from snntorch_brp.finite import NotFinite
+from snntorch_brp.firing import fault_of, firing_shares
+from snntorch_brp.training import guard, rate_mse
 from snntorch_brp.training.callbacks import Callback
 from snntorch_brp.training.checkpoint import Checkpoints, read_checkpoint
-from snntorch_brp.training.guard import NotFinite
 from snntorch_brp.training.results import StepResult
 
 ENGINES = pytest.mark.parametrize("engine", ["attach", "fused"])
@@ -43,7 +44,7 @@ def test_a_weight_that_is_not_finite_stops_the_run(engine: str, tmp_path: Path) 
     trainer = trainer_of(engine)
     spoil = Spoil(trainer.net[2].weight, float("nan"), step=5)
     data = [batch(seed=i) for i in range(4)]
-    with pytest.raises(ValueError, match=r"step 6 \(epoch 2, batch 2\): .*layer '3'"):
+    with pytest.raises(NotFinite, match=r"step 6 \(epoch 2, batch 2\): the membrane of layer '3' is not finite"):
         trainer.fit(data, epochs=3, callbacks=[Checkpoints(tmp_path), spoil], progress=False)
     (kept,) = Checkpoints(tmp_path).paths()
     state = read_checkpoint(kept)["trainer"]
@@ -64,7 +65,7 @@ def test_a_step_that_overflows_names_the_weight(engine: str) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(engine: str) -> None:
     trainer = trainer_of(engine, loss=lambda spikes, labels: spikes.sum() * float("inf"))
     weights = copy.deepcopy(trainer.net.state_dict())
-    with pytest.raises(ValueError, match=r"step 1 \(epoch 1, batch 1\): .*loss is (nan|inf)"):
+    with pytest.raises(NotFinite, match=r"step 1 \(epoch 1, batch 1\): loss is (nan|inf)"):
         trainer.fit([batch()], epochs=1, progress=False)
     assert all(torch.equal(value, trainer.net.state_dict()[key]) for key, value in weights.items())
 
@@ -87,23 +88,49 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights(engine: str) -> None:
 
 
 @ENGINES
-@pytest.mark.parametrize(("bias", "word"), [(-100.0, "never"), (100.0, "always")])
-def test_a_layer_that_never_or_always_fires_is_reported(
-    engine: str, bias: float, word: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("bias", "fault", "steps"), [(-100.0, "silent", 5), (100.0, "saturated", 10)])
+def test_a_layer_that_cannot_learn_is_named_once_in_the_words_of_attach(
+    engine: str, bias: float, fault: str, steps: int, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     net = spread(mlp(hidden=(8, 7)))
     net[2].bias.data.fill_(bias)
     trainer = trainer_of(engine, net, propagation=OutputOnly())
     with caplog.at_level(logging.WARNING, logger="snntorch_brp.training.guard"):
-        trainer.fit([batch(seed=i) for i in range(3)], epochs=2, progress=False)
-    said = [record.getMessage() for record in caplog.records if " fired in epoch " in record.getMessage()]
-    assert [line for line in said if "'3'" in line] == [
-        f"layer '3' {word} fired in epoch {epoch}: it learns nothing; try a "
-        f"{'lower' if word == 'never' else 'higher'} threshold or other initial weights"
-        for epoch in (1,)  # once, and not every epoch
-    ]
-    assert not [line for line in said if "'1'" in line]
+        trainer.fit([batch(steps=steps, seed=i) for i in range(5)], epochs=2, progress=False)
+    assert [line for line in caplog.messages if "'3'" in line] == [f"epoch 1: {firing_message('3', fault)}"]
+    assert not [line for line in caplog.messages if "'1'" in line]
+    assert not [w for w in recwarn if "'3'" in str(w.message)]  # attach in one's own loop says it by a warning
     assert all(not module._forward_hooks for module in net.modules())
+
+
+@ENGINES
+def test_a_layer_that_is_well_is_looked_at_once(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking costs kernels, and on a GPU waiting: after the first step, in which all layers are well, nobody looks."""
+    looked: list[int] = []
+
+    def counted(rate: torch.Tensor) -> torch.Tensor:
+        looked.append(trainer.progress.step)
+        return firing_shares(rate)
+
+    monkeypatch.setattr(guard, "firing_shares", counted)
+    trainer = trainer_of(engine)
+    trainer.fit([batch(seed=i) for i in range(8)], epochs=1, progress=False)
+    assert looked == [1, 1, 1]  # three layers
+
+
+def test_a_silent_layer_is_waited_for_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = spread(mlp(hidden=(8, 7)))
+    net[2].bias.data.fill_(-100.0)
+    judged: list[int] = []
+
+    def counted(alive: float, full: float) -> str | None:
+        judged.append(trainer.progress.step)
+        return fault_of(alive, full)
+
+    monkeypatch.setattr(guard, "fault_of", counted)
+    trainer = trainer_of("fused", net, propagation=OutputOnly())
+    trainer.fit([batch(seed=i) for i in range(20)], epochs=1, progress=False)
+    assert sorted(set(judged)) == [1, 2, 4, 8, 16, 20]  # of 20 steps in the epoch
 
 
 def test_a_layer_that_fires_late_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -32,6 +32,7 @@ class Memory(Callback):
             self.seen.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the resident memory from Linux's /proc")
 @ENGINES
 def test_memory_is_flat_over_two_thousand_steps(engine: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 import snntorch as snn
 import torch
 import torch.nn.functional as F
+from prototypes import prototypes
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -16,15 +17,6 @@ from snntorch_brp.data.loader import batches
 from snntorch_brp.models import mlp
 from snntorch_brp.sequence import unroll
 from snntorch_brp.training import Callback, EpochResult, StepResult, rate_mse
-
-
-def prototypes(count: int, *, seed: int = 0) -> TensorDataset:
-    """A task that can be learned: three noisy patterns of 20 pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    patterns = (torch.rand(3, 20, generator=torch.Generator().manual_seed(9)) < 0.5).float()
-    labels = torch.randint(3, (count,), generator=generator)
-    x = 0.8 * patterns[labels] + 0.2 * torch.rand(count, 20, generator=generator)
-    return TensorDataset(x, labels)
 
 
 def trainer_of(propagation: object = None, **options: object) -> BRPTrainer:
@@ -188,7 +180,7 @@ X, LABELS = torch.rand(4, 20), torch.tensor([0, 1, 2, 0])
         (X, torch.tensor([0, 1, -1, 2]), r"0\.\.2"),
         (X, LABELS.float(), "integers"),
         (X, LABELS[:3], "B=3"),
-        (X, LABELS.view(2, 2), "vector"),
+        (X, LABELS.view(2, 2), r"put attach\(net, rule, num_classes=K\) into a loop of your own"),
         (X.clone().index_fill_(0, torch.tensor([1]), float("nan")), LABELS, "NaN or inf"),
         (X * float("inf"), LABELS, "NaN or inf"),
         (X[:0], LABELS[:0], "non-empty"),

@@ -111,7 +111,10 @@ def broken(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
     weights = dict(state["network"])
     short = {**weights, "fc2.weight": torch.zeros(5, 29)}
     bad = {**weights, "fc1.weight": torch.full((30, 20), float("nan"))}
+    optimizer = copy.deepcopy(state["optimizer"])
+    optimizer["state"] = {0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}}
     return {
+        "moments of another shape": {**state, "optimizer": optimizer},
         "no feedback": {**state, "feedback": {}},
         "optimizer None": {**state, "optimizer": None},
         "progress of another version": {**state, "progress": {**progress, "x": 1}},
@@ -166,4 +169,4 @@ def test_a_layer_is_named_once_and_not_every_epoch(caplog: pytest.LogCaptureFixt
     trainer = BRPTrainer(net, num_classes=5, encoder=RateEncoder(steps=4))
     with caplog.at_level(logging.WARNING):
         trainer.fit([(X, LABELS)], epochs=4, progress=False)
-    assert sum("'fc1_lif' never fired" in record.message for record in caplog.records) == 1
+    assert sum("layer 'fc1_lif' is silent" in record.message for record in caplog.records) == 1

@@ -1,4 +1,7 @@
-"""Where the ``snntorch-brp`` command starts: Ctrl-C ends it in one line, also while it is still importing."""
+"""Where the ``snntorch-brp`` command starts: Ctrl-C ends it in one line, also while it is still importing.
+
+It lies beside the package and not in it, since whatever is in a package is run after the package itself is imported.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,76 @@
+"""Numbers that are not finite: found before they spread, and told by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+LOOK = "look for NaN or inf in the input, or lower the learning rate"
+CLIP = "lower the learning rate, or clip gradients (clip_norm=1.0)"
+
+
+class NotFinite(ValueError):
+    """A loss, a membrane, a gradient or a weight has become NaN or infinite."""
+
+
+def all_finite(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Whether the sum of each tensor is finite, a scalar on their device that nobody has waited for yet.
+
+    Where it is false a value is NaN or infinite, or a sum has overflowed: :func:`check_finite` finds out.
+    """
+    sums = [tensor.detach().sum().float() for tensor in tensors.values()]
+    return torch.stack([each.to(sums[0].device) for each in sums]).isfinite().all() if sums else torch.tensor(True)
+
+
+def check_finite(tensors: Mapping[str, Tensor], cure: str) -> None:
+    """Raise :class:`NotFinite` if one of some tensors is not finite; a GPU is waited for once.
+
+    Args:
+        tensors: By what they are, such as "the gradient of 'fc1.weight'".
+        cure: What to do about it.
+
+    Example:
+        >>> check_finite({"the sum": torch.tensor([1.0, float("nan")])}, "use fewer")
+        Traceback (most recent call last):
+        ...
+        snntorch_brp.finite.NotFinite: the sum is not finite, in 1 of 2 places: use fewer
+    """
+    if all_finite(tensors):
+        return
+    for name, tensor in tensors.items():
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            raise NotFinite(f"{name} is not finite, in {bad} of {tensor.numel()} places: {cure}")
+
+
+def check_membranes(membranes: Mapping[str, Tensor]) -> None:
+    """Raise :class:`NotFinite` if a layer's membrane is not finite, at the last step of a sequence.
+
+    A NaN never spikes, so no loss shows it; but it stays in the membrane until the end.
+
+    Args:
+        membranes: Potentials ``[B, *]`` by the name of the layer.
+    """
+    check_finite({f"the membrane of layer '{name}'": membrane for name, membrane in membranes.items()}, LOOK)
+
+
+def check_loss(loss: Tensor) -> None:
+    """Check that a loss is one number that the network can learn from.
+
+    Raises:
+        ValueError: If it is no scalar tensor, or depends on nothing that learns.
+        NotFinite: If it is not finite.
+    """
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
+    if not loss.requires_grad:
+        raise ValueError(
+            "loss does not depend on the network: compute it from the output of a forward pass in training mode, with "
+            "gradients enabled"
+        )
+    value = loss.item()
+    if value != value or value in (float("inf"), float("-inf")):
+        raise NotFinite(f"loss is {value}: {LOOK}, or mend the loss function")

@@ -1,0 +1,55 @@
+"""The rules by their names: the table that ``attach``, the command line and the documentation read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snntorch_brp.propagation import Propagation, propagation_named
+from snntorch_brp.rules.contrast import CCL, SimilarityLoss
+from snntorch_brp.rules.decolle import DECOLLE
+from snntorch_brp.rules.eprop import EProp
+from snntorch_brp.rules.forward_forward import SpikingForwardForward
+from snntorch_brp.rules.instant import OSTL, OTTT
+from snntorch_brp.rules.projections import DFA, DRTP, SDFA
+from snntorch_brp.rules.reward import RewardModulatedSTDP
+from snntorch_brp.rules.rule import LocalRule
+from snntorch_brp.rules.stllr import STLLR
+from snntorch_brp.rules.target_traces import ETLP, OSTTP
+
+_ALL: Sequence[type[LocalRule]] = (
+    *(DRTP, DFA, SDFA, DECOLLE, ETLP, OSTTP, EProp, STLLR),
+    *(OTTT, OSTL, RewardModulatedSTDP, SpikingForwardForward, CCL, SimilarityLoss),
+)
+RULES: dict[str, type[LocalRule]] = {rule.facts.name: rule for rule in _ALL}
+
+
+def rule_named(name: str) -> LocalRule | Propagation:
+    """A rule with its usual settings by its name in the field, or a propagation by its own.
+
+    Args:
+        name: One of ``RULES`` or of the propagations and their other names, in any case.
+
+    Raises:
+        ValueError: If there is neither; the message lists the names.
+
+    Example:
+        >>> rule_named("decolle")
+        DECOLLE(loss='mse')
+    """
+    try:
+        return propagation_named(name)  # what "dfa" sends goes with any consolidation
+    except ValueError as error:
+        if rule := RULES.get(name.lower()):
+            return rule()
+        raise ValueError(f"{error}; and the rules {', '.join(RULES)}") from None
+
+
+def table() -> str:
+    """The rules and what they ask of a network, as a Markdown table."""
+    rows = [("name", "paper", "a layer sees", "learns", "remembers", "weights transported")]
+    for name, rule in RULES.items():
+        facts = rule.facts
+        shown = f"`{name}` (`{rule.__name__}`)"
+        rows.append((shown, facts.paper, facts.sees, facts.learns, facts.remembers, facts.transports))
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])

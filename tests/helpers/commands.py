@@ -1,0 +1,87 @@
+"""The command line in this process, or in a child of it: exit code and what it said."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from snntorch_brp.cli import main
+
+TINY = ["train", "digits", "--model", "64-6-10", "--steps", "3", "--limit-train", "30", "--limit-test", "20"]
+TINY += ["--epochs", "2", "--batch-size", "10", "--no-tensorboard", "--device", "cpu"]
+
+
+class Said(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(argv: Sequence[str]) -> Said:
+    """Run a command here; whatever is no exit code of its own comes through as the exception that it is."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True) for errors in ("strict", "replace"))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(argv)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return Said(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def ctrl_c_after(seconds: float) -> Iterator[list[bool]]:
+    """Inside the block Ctrl-C is pressed after some time, and again and again; tells whether it was."""
+    rung: list[bool] = []
+
+    def ring(*args: object) -> None:
+        rung.append(True)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield rung
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def child(argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Start a command in a forked process, its output in a file; its number."""
+    number = os.fork()
+    if number:
+        return number
+    code = 70  # a traceback
+    try:
+        os.environ.update(environment or {})
+        with log.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            try:
+                code = main(argv)
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+            except BaseException as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+    finally:
+        os._exit(code)
+
+
+def ended(number: int, seconds: float = 120.0) -> int:
+    """The exit code of a child, negative for a signal; one that hangs is ended, and an error."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(number, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(number, signal.SIGKILL)
+    os.waitpid(number, 0)
+    raise AssertionError(f"no end after {seconds:.0f} s")
