@@ -1,8 +1,8 @@
 """Training steps to compare: this package beside BPTT in its host and its neighbours, on the same networks.
 
 Each contender is a function that builds the network of a :class:`Setting` and returns ``step(x, labels)``: forward,
-gradients, Adam. All use the same neuron constants, the paper's (g = 0.2, θ = 0.5, reset to zero), the same loss and the
-same optimizer, Adam with ``fused=True``.
+gradients, Adam. All use the same neuron constants, the paper's (g = 0.2, θ = 0.5, reset to zero) or those of a
+tutorial, the same loss and the same optimizer, Adam with ``fused=True``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import snntorch as snn
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tutorials import TUTORIALS
 
 from snntorch_brp import attach
 from snntorch_brp.fused import FusedEngine
@@ -47,7 +48,10 @@ RULES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained: a network of ``NETS``, or ``depth`` hidden layers of 1000 neurons on 784 inputs."""
+    """What is trained: a network of ``NETS``, or ``depth`` hidden layers of 1000 neurons on 784 inputs.
+
+    Or, with its own neurons, steps and batch, one of ``TUTORIALS``.
+    """
 
     net: str = "mnist"
     steps: int = 20
@@ -55,12 +59,17 @@ class Setting:
     depth: int = 0
 
     def network(self, **kw: object) -> nn.Sequential:
+        if self.net in TUTORIALS:
+            torch.manual_seed(0)
+            return TUTORIALS[self.net].network()
         if self.depth:
             return mlp([784, *[1000] * self.depth, 10], **kw)
         return NETS[self.net][0](**kw)
 
     def data(self) -> tuple[Tensor, Tensor]:
         """Random spikes and labels."""
+        if self.net in TUTORIALS:
+            return TUTORIALS[self.net].data()
         _, shape, density = NETS[self.net]
         shape = (784,) if self.depth else shape
         generator = torch.Generator().manual_seed(0)

@@ -5,11 +5,12 @@
     python benchmarks/train_step.py --study depth        1, 2, 4, 8 hidden layers
     python benchmarks/train_step.py --study steps        T = 10, 20, 50, 100
     python benchmarks/train_step.py --study batch        batches of 10, 50, 200
+    python benchmarks/train_step.py --study tutorials    snnTorch's quickstart and tutorials 5, 6 and 7, as they stand
 
 Every contender runs in a fresh process of its own. The processes take turns, one step at a time, so that whatever else
 the machine does falls on all of them; the table gives medians over the rounds, and the ratio to the fastest peer is
 the median of the ratios within a round. Memory is the peak of resident memory above what the process held before the
-network was built. Neighbours that are not installed are named, with what to type. The last three studies are the
+network was built. Neighbours that are not installed are named, with what to type. Depth, steps and batch are the
 paper's Table I, cost against depth, steps and batch, measured. Where the time of a step goes, ``floor.py`` says.
 """
 
@@ -34,6 +35,7 @@ STUDIES = {
     "depth": [{"depth": depth} for depth in (1, 2, 4, 8)],
     "steps": [{"steps": steps} for steps in (10, 20, 50, 100)],
     "batch": [{"batch": batch} for batch in (10, 50, 200)],
+    "tutorials": [{"net": name} for name in ("quickstart", "tutorial5", "tutorial6", "tutorial7")],
     "small": [{"net": "small", "steps": 5, "batch": 10}],
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -41,6 +43,10 @@ PEERS = ("reference BRP", "reference BP", "snnTorch BPTT", "SpikingJelly BPTT", 
 RULES = ("BRP", "RewardPrediction", "ErrorProjection", "SignProjection", "Backprop", "OutputOnly")
 OURS = tuple(f"{way} {rule}" for way in ("attach", "fused", "fused bf16") for rule in RULES)
 MAIN = (*PEERS, "attach BRP", "fused BRP", "fused bf16 BRP")
+STUDIED = {  # by which contenders; MAIN where it does not say
+    "mnist": PEERS + OURS,
+    "tutorials": ("snnTorch BPTT", "attach BRP", "fused BRP", "fused RewardPrediction"),
+}
 NEEDS = {
     "SpikingJelly BPTT": ("spikingjelly", "pip install --no-deps spikingjelly; pip install loguru tqdm scipy"),
     "Norse BPTT": ("norse", "pip install --no-deps norse; pip install nir nirtorch"),
@@ -196,7 +202,7 @@ def main() -> None:
     if args.work:
         work(args.work, args.setting, CLOCKS[args.clock])
         return
-    names = list(args.contenders or (MAIN if args.study != "mnist" else PEERS + OURS))
+    names = list(args.contenders or STUDIED.get(args.study, MAIN))
     for name in [name for name in names if name in NEEDS and importlib.util.find_spec(NEEDS[name][0]) is None]:
         print(f"{name} is left out, it is not installed here: {NEEDS[name][1]}", file=sys.stderr)
         names.remove(name)

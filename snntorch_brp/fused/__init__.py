@@ -11,7 +11,7 @@ New kinds of layers and neurons join by ``register_synapse``, ``register_statele
 
 from snntorch_brp.fused.dynamics import register_neuron
 from snntorch_brp.fused.engine import FusedEngine
-from snntorch_brp.fused.layers import NotFusible, plan
+from snntorch_brp.fused.layers import NotFusible, declined, plan
 from snntorch_brp.fused.synapse import register_stateless, register_synapse
 
-__all__ = ["FusedEngine", "NotFusible", "plan", "register_neuron", "register_stateless", "register_synapse"]
+__all__ = ["FusedEngine", "NotFusible", "declined", "plan", "register_neuron", "register_stateless", "register_synapse"]

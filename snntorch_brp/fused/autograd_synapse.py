@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from snntorch_brp.fused import sparse_conv
 from snntorch_brp.fused.synapse import Saved, Synapse, batched, stateless, unbatched
 
 
@@ -37,10 +38,19 @@ class AutogradSynapse(Synapse):
             source = x.detach().requires_grad_(input_grad)
             z, (B, T) = batched(source)
             for module in self.modules:
-                z = batch_norm_by_step(z, module, T, repeats) if _by_step(module) else module(z)
+                if _by_step(module):
+                    z = batch_norm_by_step(z, module, T, repeats)
+                elif isinstance(module, nn.Conv1d | nn.Conv2d) and self._sparse(z, module):
+                    z = sparse_conv.SparseConvolution.apply(z, module.weight, module.bias, module)
+                else:
+                    z = module(z)
             current = unbatched(z, B, T)
         fresh = len(self.modules) > 0 and stateless(self.modules[-1]).fresh
         return current.detach() if fresh else current.detach().clone(), Saved(source, current)
+
+    @staticmethod
+    def _sparse(z: Tensor, conv: nn.Module) -> bool:
+        return not z.requires_grad and sparse_conv.worth_it(z, conv)
 
     def backward(self, a: Tensor, saved: Saved) -> Tensor | None:
         """See :class:`Synapse`."""

@@ -1,4 +1,4 @@
-"""A convolution over all steps and samples at once: sparse spikes by their events, others densely."""
+"""A convolution and its pooling, over all steps and samples at once: sparse spikes by their events."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from snntorch_brp.fused import sparse_conv
+from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
 from snntorch_brp.fused.synapse import (
     Saved,
     Synapse,
     accumulate,
     batched,
     first_pooling,
+    plain_windows,
     register_stateless,
     register_synapse,
     unbatched,
@@ -21,20 +23,34 @@ from snntorch_brp.fused.synapse import (
 
 
 class ConvSynapse(Synapse):
-    """A Conv1d or Conv2d that comes last, behind modules without parameters; gradients go straight to ``.grad``."""
+    """A Conv1d or Conv2d behind modules without parameters, alone or with its outputs pooled.
 
-    def __init__(self, modules: Sequence[nn.Module], *, behind_neuron: bool) -> None:
+    Gradients go straight to ``.grad``. Behind a maximum only the winners' gradients count, and of the currents no more
+    is kept than who won.
+
+    Args:
+        modules: In the order in which they run.
+        behind_neuron: A neuron comes before, and not the network's input.
+        place: Where among the modules the convolution is.
+        pool: What is done with its outputs.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], *, behind_neuron: bool, place: int, pool: Pool) -> None:
         super().__init__(modules, behind_neuron=behind_neuron)
-        assert isinstance(modules[-1], nn.Conv1d | nn.Conv2d)
-        self.conv = modules[-1]
+        conv = modules[place]
+        assert isinstance(conv, nn.Conv1d | nn.Conv2d)
+        self.conv: nn.Conv1d | nn.Conv2d = conv
+        self.after = pool
+        self._place = place
+        self._dense = nn.Sequential(*modules[place:])
         self.receive(())
 
     def receive(self, shape: Sequence[int]) -> None:
         """Leave a first pooling to the neurons where they have a height and a width."""
-        modules = list(self.modules)
-        dimensions = 2 if isinstance(modules[0], nn.AvgPool1d) else 3
-        self.pool = first_pooling(modules) if self.behind_neuron and len(shape) == dimensions else (1, 1)
-        self._before = nn.Sequential(*modules[0 if self.pool == (1, 1) else 1 : -1])
+        before = list(self.modules)[: self._place]
+        dimensions = 2 if before and isinstance(before[0], nn.AvgPool1d) else 3
+        self.pool = first_pooling(before) if self.behind_neuron and len(shape) == dimensions else (1, 1)
+        self._before = nn.Sequential(*(before if self.pool == (1, 1) else before[1:]))
 
     def preferred_input(self, dtype: torch.dtype, bf16_terms: int) -> tuple[tuple[int, int], torch.dtype]:
         """In one byte each, unless pooling makes fractions of them."""
@@ -54,14 +70,30 @@ class ConvSynapse(Synapse):
         with torch.no_grad():
             z, (B, T) = batched(x)
             z = self._before(z.to(self.conv.weight.dtype) if z.dtype is torch.uint8 else z)
-            sparse = sparse_conv.worth_it(z, self.conv)
-            current = sparse_conv.convolve(z, self.conv, transient=transient) if sparse else self.conv(z)
-            return unbatched(current, B, T), Saved(z, sparse=sparse)
+            if sparse_conv.worth_it(z, self.conv):
+                current, winners = sparse_conv.convolve(z, self.conv, pool=self.after, transient=transient)
+                return unbatched(current, B, T), Saved(z, sparse=True, winners=winners)
+            if self.after == NO_POOL:
+                return unbatched(self.conv(z), B, T), Saved(z)
+        with torch.set_grad_enabled(keep_for_backward):
+            current = unbatched(self._dense(z), B, T)
+        return current.detach(), Saved(z, current)
 
     def backward(self, a: Tensor, saved: Saved) -> None:
         """See :class:`Synapse`."""
-        gradients = sparse_conv.convolution_gradients if saved.sparse else _dense_gradients
-        weight, bias = gradients(batched(a)[0], saved.source, self.conv)
+        if saved.current is not None:
+            if saved.current.requires_grad:
+                saved.current.backward(a)
+            return
+        a = batched(a)[0]
+        weight: Tensor
+        bias: Tensor | None
+        if saved.sparse:
+            weight, bias = sparse_conv.convolution_gradients(
+                a, saved.source, self.conv, pool=self.after, winners=saved.winners
+            )
+        else:
+            weight, bias = _dense_gradients(a, saved.source, self.conv)
         accumulate(self.conv.weight, weight)
         accumulate(self.conv.bias, bias)
 
@@ -80,11 +112,25 @@ def _dense_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple
 @register_synapse(nn.Conv2d)
 @register_synapse(nn.Conv1d)
 def _make(modules: Sequence[nn.Module], behind_neuron: bool) -> Synapse | None:
-    """For a convolution that comes last and pads with zeros."""
-    conv = modules[-1]
-    if not isinstance(conv, nn.Conv1d | nn.Conv2d) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+    """For a convolution that pads with zeros and comes last, or before a pooling that does."""
+    place = next(i for i, module in enumerate(modules) if isinstance(module, nn.Conv1d | nn.Conv2d))
+    conv, after = modules[place], modules[place + 1 :]
+    pool = _pool_after(conv, after)
+    if pool is None or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return None
-    return ConvSynapse(modules, behind_neuron=behind_neuron)
+    return ConvSynapse(modules, behind_neuron=behind_neuron, place=place, pool=pool)
+
+
+def _pool_after(conv: nn.Module, after: Sequence[nn.Module]) -> Pool | None:
+    """What a convolution's outputs go through, or None where it is more than a plain pooling."""
+    if not after:
+        return NO_POOL
+    kinds = (nn.AvgPool1d, nn.MaxPool1d) if isinstance(conv, nn.Conv1d) else (nn.AvgPool2d, nn.MaxPool2d)
+    if len(after) > 1 or not isinstance(after[0], kinds):
+        return None
+    height, width = plain_windows(after[0])
+    maximum = isinstance(after[0], nn.MaxPool1d | nn.MaxPool2d)
+    return Pool(height, width, maximum) if 1 < height * width <= 256 else None
 
 
 for _module in (nn.Conv1d, nn.Conv2d):

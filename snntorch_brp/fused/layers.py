@@ -27,6 +27,14 @@ class NotFusible(ValueError):
     """The fused engine cannot run a network; the message names what is in the way."""
 
 
+def declined(reason: NotFusible) -> str:
+    """What a user is told whose network is left to attach."""
+    return (
+        "attach runs the network step by step, in about the time and memory of backpropagation through time, and not "
+        f"the fused engine, which is several times faster: {reason}"
+    )
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer of neurons and the modules that lead to it.

@@ -25,6 +25,7 @@ class Saved:
     current: Tensor | None = None
     bf16_terms: int = 3
     sparse: bool = False
+    winners: Tensor | None = None  # of a maximum after the product
 
 
 class Synapse(ABC):
@@ -222,14 +223,26 @@ def accumulate(parameter: Tensor | None, gradient: Tensor | None) -> None:
 
 
 def first_pooling(modules: Sequence[nn.Module]) -> tuple[int, int]:
-    """Window of a plain average pooling that comes first, (1, 1) for any other module."""
-    module = modules[0]
-    if not isinstance(module, nn.AvgPool1d | nn.AvgPool2d) or module.ceil_mode:
+    """Window of a plain average pooling that comes first, (1, 1) for any other module or none."""
+    average = len(modules) > 0 and isinstance(modules[0], nn.AvgPool1d | nn.AvgPool2d)
+    return plain_windows(modules[0]) if average else (1, 1)
+
+
+def plain_windows(module: nn.Module) -> tuple[int, int]:
+    """Windows of a pooling that has no overlap, gaps, padding or other specialities; (1, 1) for any other."""
+    if not isinstance(module, nn.AvgPool1d | nn.AvgPool2d | nn.MaxPool1d | nn.MaxPool2d) or module.ceil_mode:
         return 1, 1
-    flat = isinstance(module, nn.AvgPool1d)
-    size, stride, padding = (pair(value, flat) for value in (module.kernel_size, module.stride, module.padding))
-    plain = size == stride and padding[-1] == 0 and padding[0] in (0, int(flat))
-    return size if plain and getattr(module, "divisor_override", None) is None else (1, 1)
+    flat = isinstance(module, nn.AvgPool1d | nn.MaxPool1d)
+    size, stride = pair(module.kernel_size, flat), pair(module.stride, flat)
+    values = [module.padding] if isinstance(module.padding, int) else list(module.padding)
+    plain = (
+        size == stride
+        and not any(values)
+        and getattr(module, "divisor_override", None) is None
+        and not getattr(module, "return_indices", False)
+        and pair(getattr(module, "dilation", 1), flat=False) == (1, 1)
+    )
+    return size if plain else (1, 1)
 
 
 def pair(value: int | Sequence[int], flat: bool) -> tuple[int, int]:

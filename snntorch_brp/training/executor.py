@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_brp.attachment import Attached
-from snntorch_brp.fused import FusedEngine, NotFusible
+from snntorch_brp.fused import FusedEngine, NotFusible, declined
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.runtime.graph import reach
 from snntorch_brp.sequence import spikes_of, unroll
@@ -83,6 +83,7 @@ class Executor:
         self.engine = engine
         self.precision = precision
         self.steps = 0  # time steps of the last input that was learned from
+        self._declined = ""
         self.fused = None if engine == "attach" else self._fuse()
 
     def _fuse(self) -> FusedEngine | None:
@@ -107,7 +108,7 @@ class Executor:
         except NotFusible as reason:
             if self.engine == "fused":
                 raise
-            logger.info("attach runs the network, and not the faster fused engine: %s", reason)
+            logger.info(declined(reason))
             return None
         return fused
 
@@ -139,9 +140,14 @@ class Executor:
         if self.fused is not None:
             try:
                 return self.fused.step(x, labels)
-            except NotFusible:  # the network has changed (it carries hooks, for one), or the loss is of another kind
+            except (
+                NotFusible
+            ) as reason:  # the network has changed (it carries hooks, for one), or the loss is of another kind
                 if self.engine == "fused":
                     raise
+                if self._declined != str(reason):  # once
+                    self._declined = str(reason)
+                    logger.info(declined(reason))
         with self.attached as brp:
             spikes = self._spikes(x)
             loss = self._scalar(spikes, labels)

@@ -103,6 +103,18 @@ def test_the_trainer_says_what_is_in_the_way():
         BRPTrainer(net, num_classes=2, engine="fast")
 
 
+def test_what_is_left_to_attach_is_said_once(caplog):
+    net = mlp([6, 5, 2])
+    trainer = BRPTrainer(net, num_classes=2)
+    net.fc1_lif.register_forward_hook(lambda *_: None)
+    with caplog.at_level("INFO", logger="snntorch_brp"):
+        for _ in range(3):
+            trainer.step(torch.rand(4, 3, 6), torch.tensor([0, 1, 0]))
+    said = [record.message for record in caplog.records if "fused engine" in record.message]
+    assert len(said) == 1
+    assert "several times faster: 'fc1_lif' carries hooks" in said[0]
+
+
 def test_hooks_put_on_later_are_called():
     net, called = mlp([6, 5, 2]), []
     trainer = BRPTrainer(net, num_classes=2)

@@ -248,7 +248,7 @@ def test_structs_are_as_long_in_python_as_in_cpp():
     class TooShort(ctypes.Structure):
         _fields_ = [("images", ctypes.c_int64)]
 
-    with pytest.raises(RuntimeError, match="struct Conv has 88 bytes in C"):
+    with pytest.raises(RuntimeError, match="struct Conv has 96 bytes in C"):
         build.check_structs(build.library(), "conv_struct_sizes", {"Conv": TooShort})
 
 

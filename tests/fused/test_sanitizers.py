@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SWEEP = ["test_kernels.py", "test_sparse_conv.py", "test_safety.py", "test_agreement.py"]
+SWEEP = [
+    "test_kernels.py",
+    "test_sparse_conv.py",
+    "test_safety.py",
+    "test_agreement.py",
+    "test_equals_attach.py",
+    "test_sweep.py",
+]
 
 
 def sanitizers() -> str:
@@ -37,9 +44,15 @@ def test_the_kernels_read_and_write_only_what_is_theirs(tmp_path):
         "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0",
         "XDG_CACHE_HOME": str(tmp_path),
         "OMP_NUM_THREADS": "2",
+        "SWEEP_EXAMPLES": "40",
     }
-    chosen = "kernels or sparse or pooled or matrix or NaN or bfloat16"
-    command = [sys.executable, str(HERE / "native" / "sanitized.py"), "-k", f"({chosen}) and not 1000 and not gpu"]
+    chosen = "kernels or sparse or pooled or matrix or NaN or bfloat16 or equals_attach or random_networks"
+    command = [
+        sys.executable,
+        str(HERE / "native" / "sanitized.py"),
+        "-k",
+        f"({chosen}) and not 1000 and not gpu",
+    ]
     command += [str(HERE / name) for name in SWEEP]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=HERE.parents[1])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -33,7 +33,7 @@ def test_sparse_convolutions_equal_dense_ones(flat, bias, c_in, c_out, kernel, p
     else:
         conv = nn.Conv2d(c_in, c_out, kernel, padding=padding, bias=bias)
         z = torch.rand(4, c_in, 6, 7) * (torch.rand(4, c_in, 6, 7) < 0.2)
-    out = sparse_conv.convolve(z, conv)
+    out, _ = sparse_conv.convolve(z, conv)
     expected = conv(z)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
     a = torch.randn_like(expected)
@@ -42,6 +42,29 @@ def test_sparse_convolutions_equal_dense_ones(flat, bias, c_in, c_out, kernel, p
     torch.testing.assert_close(weight, conv.weight.grad, rtol=1e-4, atol=1e-5)  # sums of some 100 terms of size 1
     if bias:
         torch.testing.assert_close(bias_gradient, conv.bias.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("maximum", [True, False])
+@pytest.mark.parametrize(("flat", "window"), [(False, (2, 2)), (False, (3, 2)), (False, (1, 3)), (True, (1, 2))])
+def test_convolutions_that_are_pooled(flat, window, maximum):
+    torch.manual_seed(0)
+    if flat:
+        conv, z = nn.Conv1d(2, 5, 3, padding=1), torch.rand(4, 2, 9)
+        pool = (nn.MaxPool1d if maximum else nn.AvgPool1d)(window[1])
+    else:
+        conv, z = nn.Conv2d(2, 5, 3, padding=1), torch.rand(4, 2, 8, 9)
+        pool = (nn.MaxPool2d if maximum else nn.AvgPool2d)(window)
+    z = (z < 0.2).float()  # many windows hold the same value twice: the first place wins
+    expected = pool(conv(z))
+    out, winners = sparse_conv.convolve(z, conv, pool=sparse_conv.Pool(*window, maximum))
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    a = torch.randn_like(expected)
+    expected.backward(a)
+    weight, bias = sparse_conv.convolution_gradients(
+        a, z, conv, pool=sparse_conv.Pool(*window, maximum), winners=winners
+    )
+    torch.testing.assert_close(weight, conv.weight.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(bias, conv.bias.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_only_what_it_knows_and_only_where_it_pays():

@@ -1,6 +1,7 @@
 """Run tests on kernels built with the address and undefined-behavior sanitizers, and with matrix units in plain C++.
 
-python tests/native/sanitized.py TEST...: what pytest takes. The address sanitizer must be loaded first (LD_PRELOAD).
+python tests/fused/native/sanitized.py TEST...: what pytest takes. The address sanitizer must be loaded first, by
+LD_PRELOAD.
 """
 
 from __future__ import annotations
@@ -21,4 +22,4 @@ build.FLAGS = (
 if __name__ == "__main__":
     if build.library() is None:
         sys.exit("the kernels could not be built")
-    sys.exit(pytest.main(["-n", "0", "-p", "no:cacheprovider", "--durations=6", *sys.argv[1:]]))
+    sys.exit(pytest.main(["-p", "no:cacheprovider", "--durations=6", *sys.argv[1:]]))
