@@ -135,7 +135,7 @@ def labels_checked(labels: Tensor) -> Iterator[None]:
 
 def check_labels(labels: Tensor, num_classes: int) -> None:
     """Raise a ValueError unless ``labels`` is an integer vector ``[B]`` of classes 0..K-1."""
-    if labels is _known.get():
+    if labels is not None and labels is _known.get():
         return
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.numel() == 0:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__

@@ -244,9 +244,16 @@ def agree(values: Mapping[str, Any], what: str) -> None:
     if not is_distributed():
         return
     everyone: list[Any] = [None] * world_size()
-    dist.all_gather_object(everyone, json.dumps(dict(values)))
+    try:
+        dist.all_gather_object(everyone, json.dumps(dict(values)))
+        dist.barrier()  # nobody leaves, closing its connection, before all have heard from all
+    except RuntimeError as error:
+        raise ValueError(
+            f"another process ended while the {what} were compared, or cannot be reached: its own message says why "
+            f"({str(error).splitlines()[0]})"
+        ) from error
     all_values = [json.loads(text) for text in everyone]
-    for name in values:
+    for name in sorted(set().union(*all_values)):  # one process may have a setting that another leaves out
         found = [other.get(name) for other in all_values]
         other = next((number for number, value in enumerate(found) if value != found[0]), None)
         if other is not None:

@@ -21,7 +21,7 @@ from snntorch_brp.cli import build_parser, main, train
 from snntorch_brp.cli.options import picture
 from snntorch_brp.data.loader import batches
 from snntorch_brp.data.simulate import simulate_dvsgesture
-from snntorch_brp.rules import RULES
+from snntorch_brp.rules import RULES, LocalRule, trained_rule
 from snntorch_brp.runs.run import build_trainer
 from snntorch_brp.tasks.recordings import options
 from snntorch_brp.tasks.registry import TASKS
@@ -61,8 +61,12 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
 def test_every_rule_has_a_name(rule: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     assert main([*SMALL, "--propagation", rule, "--epochs", "1", "--limit-test", "20", "--out", out]) == 0
-    made = build_trainer(load(out).config).attached.propagation
-    assert type(made).__name__.replace("Projection", "").lower() == rule.replace("-", "")
+    handle = build_trainer(load(out).config).attached
+    expected = trained_rule(rule)
+    if isinstance(expected, LocalRule):
+        assert (handle.propagation, handle.consolidation) == (expected.propagation, expected.consolidation)
+    else:
+        assert handle.propagation == expected
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,7 @@ ALLOWED = {
     "snntorch_brp/encoding.py:check_labels": 3,  # in the trainer, the executor and the rule
     "snntorch_brp/finite.py:check_loss": 1,
     "snntorch_brp/finite.py:check_finite": 2 + 3,  # gradients, weights, and membranes (fused: of each layer)
-    "snntorch_brp/training/trainer.py:_learn": 2,  # the loss and the number of right answers, for the result
+    "snntorch_brp/training/loop.py:_learn": 1,  # the loss and the number of right answers, together
 }
 
 

@@ -20,7 +20,7 @@ from snntorch_brp.runs.holdout import hold_back
 from snntorch_brp.runs.run import load_data
 from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.tasks.recordings import RecordingOptions
-from snntorch_brp.training import loop as loop_module
+from snntorch_brp.training import bars
 from snntorch_brp.training import trainer as trainer_module
 from snntorch_brp.training.checkpoint import read_checkpoint
 from snntorch_brp.training.results import EpochResult, Evaluation, Progress
@@ -139,12 +139,12 @@ def test_the_lab_trains_on_everything_under_the_old_keys(tmp_path: Path) -> None
 def test_both_bars_show_the_accuracy_at_80_columns() -> None:
     progress = Progress(epoch=10, results=[])
     result = EpochResult(10, 0.01, 0.987, 100.0, Evaluation(0.1, torch.diag(torch.tensor([96, 4]))))
-    with loop_module.epochs_bar(progress, 10, False) as bar:
+    with bars.epochs_bar(progress, 10, False) as bar:
         bar.ncols, bar.fp = 80, io.StringIO()
-        loop_module.show(bar, result)
+        bars.show(bar, result)
         assert "validation 100.0%" in str(bar)
         assert len(str(bar)) <= 80
-    with loop_module.bar_of("epoch 10", 1200, False) as bar:
+    with bars.bar_of("epoch 10", 1200, False) as bar:
         bar.ncols, bar.fp = 80, io.StringIO()
         bar.set_postfix_str("loss 0.0123, accuracy 98.7%")
         assert "accuracy 98.7%" in str(bar)
