@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import snntorch as snn
 import torch
 import torch.nn.functional as F
+from data_parallel import worker
 from networks import K, Looped, batch, grads, mlp, mse, run, spread
 from snntorch import functional as SF
 from snntorch import utils
@@ -212,6 +212,7 @@ def test_compiled_while_attached() -> None:
     """In a process of its own, where torch's compiler has not been imported before the network is attached."""
     code = """
 import sys, torch
+from data_parallel import worker
 from networks import K, Looped, batch, mse, spread
 from snntorch_brp import attach
 net, (x, labels) = spread(Looped()), batch()
@@ -258,27 +259,11 @@ def test_under_bf16_autocast(neuron) -> None:
     assert F.cosine_similarity(*flat, dim=0) > 0.8
 
 
-def _worker(rank: int, world: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
-    torch.manual_seed(rank)  # what is drawn here differs: the feedback must come from the generator
-    net = nn.parallel.DistributedDataParallel(spread(Looped()))
-    x, labels = batch(size=8)
-    mine = slice(4 * rank, 4 * rank + 4)
-    with attach(net, BRP(), num_classes=K, generator=seeded()) as brp:
-        for _ in range(2):  # the output layer is found out in the first
-            net.zero_grad()
-            brp.backward(mse(net(x[:, mine])[0], labels[mine]), labels[mine])
-    torch.save(grads(net.module), Path(folder) / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 def test_distributed_data_parallel_equals_one_process(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_worker, (2, port, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(worker, (2, port, str(tmp_path)), nprocs=2)
     net = spread(Looped())
     x, labels = batch(size=8)
     with attach(net, BRP(), num_classes=K, generator=seeded()) as brp:
