@@ -146,7 +146,21 @@ def run_train(args: argparse.Namespace) -> int:
         f"test {evaluation}\nthe test set was read once, with the weights of the last epoch\n"
         f"run folder {folder}: config, metrics, checkpoints, model, test result, figures (*.png)"
     )
+    print(_next(args.argv, config, folder))
     return 0
+
+
+def _next(argv: list[str], config: RunConfig, folder: Path) -> str:
+    """What to try next: a closer look at this run, and the same training under the rule to compare it with."""
+    other = "output-only" if config.propagation == "reward-prediction" else "reward-prediction"
+    kept = [arg for i, arg in enumerate(argv) if not {"--propagation", "--out"} & {arg, argv[i - 1] if i else ""}]
+    kept = [
+        arg
+        for arg in kept
+        if arg not in ("--resume", "--overwrite") and not arg.startswith(("--propagation=", "--out="))
+    ]
+    again = shlex.join(["snntorch-brp", *kept, "--propagation", other])
+    return f"next: {shlex.join(['snntorch-brp', 'evaluate', str(folder)])}\n      {again}"
 
 
 def _folder(args: argparse.Namespace, config: RunConfig) -> Path:

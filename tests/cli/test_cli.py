@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -295,3 +296,13 @@ def test_rules_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_rule_that_says_how_layers_learn_takes_no_other_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--propagation", "decolle", "--consolidation", "stdp"]) == 1
     assert "DECOLLE says itself how a layer learns" in capsys.readouterr().err
+
+
+def test_a_training_ends_by_saying_what_to_try_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "run")
+    assert main([*SMALL, "--epochs", "1", "--limit-test", "20", "--propagation", "brp", "--out", out]) == 0
+    evaluate, again = capsys.readouterr().out.partition("next: ")[2].splitlines()
+    assert main(shlex.split(evaluate)[1:]) == 0
+    expected = [*SMALL, "--epochs", "1", "--limit-test", "20", "--propagation", "reward-prediction"]
+    assert shlex.split(again) == ["snntorch-brp", *expected]
+    assert build_parser().parse_args(expected).propagation == "reward-prediction"
