@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import snntorch as snn
-from torch import nn
+from torch import Tensor, nn
 
 from snntorch_brp.neurons import is_spiking, unwrapped
 
@@ -56,6 +56,56 @@ def parameter_groups(
         )
     groups = [{"params": hidden, "lr": hidden_lr}, {"params": rest, "lr": lr}]
     return [group for group in groups if group["params"]]
+
+
+def hidden_weights(net: nn.Module) -> dict[str, Tensor]:
+    """The parameters of all layers but the output, by name; the output as :func:`parameter_groups` finds it."""
+    taught = {id(parameter) for module in _last(net) for parameter in module.parameters()}
+    return {name: parameter for name, parameter in net.named_parameters() if id(parameter) not in taught}
+
+
+LARGE_STEP = 0.25  # of the norm of a layer's weights; at 1e-2 and 784 inputs Adam's first step is 0.4 of it
+
+
+class FirstStep:
+    """Notices that an optimizer's first step moves weights by a large part of their size, as Adam's does at high rates.
+
+    Local rules collapse there: the layers saturate. A few hundred numbers of each weight are kept until then.
+
+    Example:
+        >>> weight, watch = nn.Parameter(torch.ones(10, 10)), FirstStep()
+        >>> watch.look({"fc1.weight": weight})
+        >>> weight.data -= 0.5
+        >>> print(watch.look({"fc1.weight": weight}).partition(":")[0])
+        the first step of the optimizer moved 'fc1.weight' by 50 % of its size
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, Tensor] = {}
+        self._looks = 0
+
+    def look(self, weights: Mapping[str, Tensor]) -> str | None:
+        """Look before a step, and after it; gives the sentence to say, once, or None."""
+        self._looks += 1
+        if self._looks > 4:  # it has been seen, or nobody takes steps
+            return None
+        found = {name: _some(weight).clone() for name, weight in weights.items() if weight.dim() > 1}
+        before, self._before = self._before, found
+        for name, old in before.items():
+            share = float((found[name] - old).norm() / old.norm()) if name in found and old.any() else 0.0
+            if share > 0:
+                self._looks = 5
+            if share > LARGE_STEP:
+                return (
+                    f"the first step of the optimizer moved {name!r} by {share:.0%} of its size: local rules collapse "
+                    "at such rates; start at lr=1e-3 or below, or give the layers rates of their own, "
+                    "Adam(parameter_groups(net, lr=1e-3, hidden_lr=1e-4))"
+                ).replace("%", " %", 1)
+        return None
+
+
+def _some(weight: Tensor) -> Tensor:
+    return weight.detach().flatten()[:: max(1, weight.numel() // 500)]
 
 
 def _last(net: nn.Module) -> list[nn.Module]:

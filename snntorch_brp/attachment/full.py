@@ -20,6 +20,7 @@ from snntorch_brp.attachment.record import LayerRecord, Root
 from snntorch_brp.attachment.structure import LossTerms, check_hidden_unseen, check_parameters, find_outputs, owners
 from snntorch_brp.finite import check_loss, check_membranes
 from snntorch_brp.firing import LEAST_STEPS, firing_fault, firing_message
+from snntorch_brp.learning_rates import FirstStep
 from snntorch_brp.propagation import OutputOnly, Propagation
 from snntorch_brp.runtime.graph import reach
 from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, reads_classes, target_signal
@@ -55,6 +56,7 @@ class Attached(Handle):
         self._dropped_told = False
         self.names_firing_faults = True
         self._sequences = 0  # that were learned from
+        self._first_step = FirstStep()
         self._firing_told: set[tuple[str, str]] = set()
         self._heard: list[tuple[nn.Module, Tensor]] = []  # what synapses took in since the last neuron
         self._asked = False  # whether the running sequence was to be learned from
@@ -296,7 +298,12 @@ class Attached(Handle):
     def _tell_firing(self) -> None:
         """Name the layers that fire too little or too much to learn, each once; looked for in ever fewer sequences."""
         self._sequences += 1
-        if self._sequences not in _LOOKED_AT or not self.names_firing_faults:
+        if not self.names_firing_faults:
+            return
+        hidden = {name: p for name, p in self.net.named_parameters() if id(p) in self._owner}
+        if large := self._first_step.look(hidden):
+            warnings.warn(large, stacklevel=3)
+        if self._sequences not in _LOOKED_AT:
             return
         for layer in self._layers:
             fault = firing_fault(layer.window.rate) if layer.steps else None

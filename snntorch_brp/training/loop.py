@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snntorch_brp.encoding import labels_checked
 from snntorch_brp.finite import NotFinite
+from snntorch_brp.learning_rates import FirstStep, hidden_weights
 from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.distributed import Share
 from snntorch_brp.runtime.interrupt import Interrupt
@@ -57,6 +58,7 @@ class Steps:
         self.net, self.intake, self.executor = net, intake, executor
         self.optimizer, self.scheduler, self.clip_norm, self.sources = optimizer, scheduler, clip_norm, sources
         self.progress = Progress()
+        self._first_step: FirstStep | None = FirstStep()
 
     def take(self, batch: Any, interrupt: Interrupt | None = None) -> tuple[StepResult | None, bool]:
         """One step of all processes, each with its part of the batch.
@@ -82,13 +84,23 @@ class Steps:
             check_gradients(self.net)
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
+        self._judge_first_step()
         self.optimizer.step()
+        self._judge_first_step()
         if self.scheduler is not None:
             self.scheduler.step()
         check_weights(self.net)
         result = StepResult(loss, round(correct), share.count)
         self.progress.add(result)
         return result, stop > 0
+
+    def _judge_first_step(self) -> None:
+        if self._first_step is None or not self.executor.attached.propagation.local:
+            return
+        if large := self._first_step.look(hidden_weights(self.net)):
+            logger.warning(large)
+        if self.progress.step > 1:
+            self._first_step = None
 
     def _learn(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> tuple[float, float]:
         """Fill the gradients; gives the loss, and how many samples were right."""

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from snntorch_brp import OutputOnly, attach, firing_fault, firing_message, parameter_groups
+from snntorch_brp import BRP, BRPTrainer, OutputOnly, attach, firing_fault, firing_message, parameter_groups, unroll
+from snntorch_brp.models import mlp
 
 
 class Tutorial(nn.Module):
@@ -170,3 +171,28 @@ def test_the_advice_keeps_a_layer_from_saturating() -> None:
         rate = torch.stack([net[1](net[0](torch.ones(8, 100) * 0.5)) for _ in range(20)]).mean(0)
         found.append(firing_fault(rate.detach()))
     assert found == ["saturated", None]
+
+
+@pytest.mark.parametrize("lr", [2e-2, 1e-3])
+@pytest.mark.parametrize("engine", ["attach", "fused", "own loop"])
+def test_a_first_step_that_is_too_large_is_told_once(lr: float, engine: str, caplog, recwarn) -> None:
+    """Adam's first step at 784 inputs is up to lr √(3·784) of the weights' size: 0.97 and 0.05 of it."""
+    torch.manual_seed(0)
+    net = mlp([784, 20, 10])
+    x, labels = (torch.rand(10, 8, 784) < 0.2).float(), torch.arange(8)
+    optimizer = torch.optim.Adam(net.parameters(), lr)
+    if engine == "own loop":
+        with attach(net, BRP(), num_classes=10) as brp:
+            for _ in range(6):
+                brp.reset()
+                loss = F.mse_loss(unroll(net, x).mean(0), F.one_hot(labels, 10).float())
+                optimizer.zero_grad()
+                brp.backward(loss, labels)
+                optimizer.step()
+        said = [str(warning.message) for warning in recwarn]
+    else:
+        trainer = BRPTrainer(net, num_classes=10, propagation=BRP(), optimizer=optimizer, engine=engine)
+        trainer.fit([(x, labels)] * 3, epochs=2, progress=False)
+        said = [record.getMessage() for record in caplog.records]
+    told = [message for message in said if message.startswith("the first step of the optimizer moved 'fc1.weight'")]
+    assert len(told) == (lr > 1e-2)
