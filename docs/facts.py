@@ -22,6 +22,7 @@ from snntorch_brp import (
     Propagation,
     RefractoryLeaky,
     Standardize,
+    WSLinear,
     attach,
 )
 
@@ -65,6 +66,7 @@ MODULES: dict[str, Make] = {
     "`nn.Flatten`, `nn.Identity`": lambda: nn.Flatten(),
     "`nn.ReLU`": lambda: nn.ReLU(),
     "`Standardize`": lambda: Standardize(N),
+    "`WSLinear`, `WSConv1d`, `WSConv2d`": lambda: WSLinear(N, N),
 }
 
 

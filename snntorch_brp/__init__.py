@@ -44,6 +44,7 @@ from snntorch_brp.training import BRPTrainer
 from snntorch_brp.training.callbacks import Callback, EarlyStopping
 from snntorch_brp.training.checkpoint import Checkpoints
 from snntorch_brp.version import __version__
+from snntorch_brp.weight_standardization import WSConv1d, WSConv2d, WSLinear
 
 __all__ = [
     "BRP",
@@ -72,6 +73,9 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "WSConv1d",
+    "WSConv2d",
+    "WSLinear",
     "Window",
     "__version__",
     "attach",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from snntorch_brp.neurons import is_spiking, reset_state
 from snntorch_brp.standardize import Standardize
+from snntorch_brp.weight_standardization import WSConv1d, WSConv2d, WSLinear
 
 PATCHES = 100_000  # that the whitening is estimated from
 
@@ -123,6 +124,9 @@ def _scale(synapse: nn.Linear | nn.Conv1d | nn.Conv2d, x: Tensor, *, mean: float
     current = synapse(x.flatten(0, 1))
     over = [0, *range(2, current.dim())]
     factor = std / current.std(over, correction=0).clamp(min=1e-6)
-    synapse.weight.mul_(factor.view(-1, *[1] * (synapse.weight.dim() - 1)))
+    if isinstance(synapse, WSLinear | WSConv1d | WSConv2d):  # which forgets the scale of its weights
+        synapse.gain.mul_(factor)
+    else:
+        synapse.weight.mul_(factor.view(-1, *[1] * (synapse.weight.dim() - 1)))
     if synapse.bias is not None:
         synapse.bias.copy_((synapse.bias - current.mean(over)) * factor + mean)

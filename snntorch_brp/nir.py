@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snntorch_brp.neurons import RefractoryLeaky, reset_state, spiking_layers
+from snntorch_brp.weight_standardization import WSConv1d, WSConv2d, WSLinear
 
 if TYPE_CHECKING:
     import nir
@@ -48,6 +49,9 @@ def export_nir(net: nn.Module, sample: Tensor) -> nir.NIRGraph:
     net = copy.deepcopy(net).eval()
     with torch.no_grad():
         net(sample)
+    for synapse in net.modules():
+        if isinstance(synapse, WSLinear | WSConv1d | WSConv2d):  # NIR knows no standardized weights, but their values
+            synapse.weight.data = synapse.standardized().detach()
     for layer in spiking_layers(net).values():
         for name in ("beta", "threshold"):  # a NIR node knows its shape from its parameters: each neuron gets its own
             value = getattr(layer, name).detach().expand(layer.mem.shape[1:]).clone()  # type: ignore[index]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from snntorch_brp.attachment.handle import Synapse
 from snntorch_brp.traces import Decays, advance
+from snntorch_brp.weight_standardization import effective_weight
 
 
 class LearningSynapse:
@@ -62,10 +63,10 @@ class Called:
         if weights and (module.weight.requires_grad or (module.bias is not None and module.bias.requires_grad)):
             x, b = self.traced if traced and self.traced is not None else (self.x.detach(), 1.0)
             bias = None if module.bias is None else module.bias * b
-            torch.autograd.backward([_apply(module, x, module.weight, bias)], [gradient])
+            torch.autograd.backward([_apply(module, x, effective_weight(module), bias)], [gradient])
         if self.x.requires_grad and (passing is None or passing):
             bias = None if module.bias is None else module.bias.detach()
-            given = _apply(module, self.x, module.weight.detach(), bias)
+            given = _apply(module, self.x, effective_weight(module).detach(), bias)
             torch.autograd.backward([given], [gradient], inputs=passing, retain_graph=True)
 
 

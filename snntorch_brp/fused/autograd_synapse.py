@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from snntorch_brp.fused import sparse_conv
 from snntorch_brp.fused.synapse import Saved, Synapse, batched, stateless, unbatched
+from snntorch_brp.weight_standardization import effective_weight
 
 
 class AutogradSynapse(Synapse):
@@ -41,12 +42,12 @@ class AutogradSynapse(Synapse):
                 if _by_step(module):
                     z = batch_norm_by_step(z, module, T, repeats)
                 elif isinstance(module, nn.Conv1d | nn.Conv2d) and self._sparse(z, module):
-                    z = sparse_conv.SparseConvolution.apply(z, module.weight, module.bias, module)
+                    z = sparse_conv.SparseConvolution.apply(z, effective_weight(module), module.bias, module)
                 else:
                     z = module(z)
             current = unbatched(z, B, T)
         fresh = len(self.modules) > 0 and stateless(self.modules[-1]).fresh
-        return current.detach() if fresh else current.detach().clone(), Saved(source, current)
+        return current.detach() if fresh else current.detach().clone(), Saved(source, current=current)
 
     @staticmethod
     def _sparse(z: Tensor, conv: nn.Module) -> bool:

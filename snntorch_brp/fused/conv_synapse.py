@@ -19,7 +19,9 @@ from snntorch_brp.fused.synapse import (
     register_stateless,
     register_synapse,
     unbatched,
+    weight_with_its_way_back,
 )
+from snntorch_brp.weight_standardization import WSConv1d, WSConv2d
 
 
 class ConvSynapse(Synapse):
@@ -70,14 +72,19 @@ class ConvSynapse(Synapse):
         with torch.no_grad():
             z, (B, T) = batched(x)
             z = self._before(z.to(self.conv.weight.dtype) if z.dtype is torch.uint8 else z)
-            if sparse_conv.worth_it(z, self.conv):
-                current, winners = sparse_conv.convolve(z, self.conv, pool=self.after, transient=transient)
-                return unbatched(current, B, T), Saved(z, sparse=True, winners=winners)
+            sparse = sparse_conv.worth_it(z, self.conv)
+            if sparse or self.after == NO_POOL:
+                weight = weight_with_its_way_back(self.conv)
+            if sparse:
+                current, winners = sparse_conv.convolve(
+                    z, self.conv, weight=weight, pool=self.after, transient=transient
+                )
+                return unbatched(current, B, T), Saved(z, weight, sparse=True, winners=winners)
             if self.after == NO_POOL:
-                return unbatched(self.conv(z), B, T), Saved(z)
+                return unbatched(self.conv._conv_forward(z, weight, self.conv.bias), B, T), Saved(z, weight)
         with torch.set_grad_enabled(keep_for_backward):
             current = unbatched(self._dense(z), B, T)
-        return current.detach(), Saved(z, current)
+        return current.detach(), Saved(z, current=current)
 
     def backward(self, a: Tensor, saved: Saved) -> None:
         """See :class:`Synapse`."""
@@ -94,7 +101,7 @@ class ConvSynapse(Synapse):
             )
         else:
             weight, bias = _dense_gradients(a, saved.source, self.conv)
-        accumulate(self.conv.weight, weight)
+        accumulate(saved.weight, weight)
         accumulate(self.conv.bias, bias)
 
 
@@ -109,6 +116,8 @@ def _dense_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple
     return weight_grad, bias_grad
 
 
+@register_synapse(WSConv2d)
+@register_synapse(WSConv1d)
 @register_synapse(nn.Conv2d)
 @register_synapse(nn.Conv1d)
 def _make(modules: Sequence[nn.Module], behind_neuron: bool) -> Synapse | None:
@@ -133,5 +142,5 @@ def _pool_after(conv: nn.Module, after: Sequence[nn.Module]) -> Pool | None:
     return Pool(height, width, maximum) if 1 < height * width <= 256 else None
 
 
-for _module in (nn.Conv1d, nn.Conv2d):
+for _module in (nn.Conv1d, nn.Conv2d, WSConv1d, WSConv2d):
     register_stateless(_module, fresh=True)

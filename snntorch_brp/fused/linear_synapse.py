@@ -20,8 +20,10 @@ from snntorch_brp.fused.synapse import (
     register_stateless,
     register_synapse,
     unbatched,
+    weight_with_its_way_back,
 )
 from snntorch_brp.standardize import Standardize
+from snntorch_brp.weight_standardization import WSLinear
 
 
 class LinearSynapse(Synapse):
@@ -79,7 +81,7 @@ class LinearSynapse(Synapse):
         with torch.no_grad():
             z, (B, T) = batched(x)
             z = self._before(z.to(self.linear.weight.dtype) if z.dtype is torch.uint8 else z)
-            weight: Tensor = self.linear.weight
+            effective = weight = weight_with_its_way_back(self.linear)
             bias: Tensor | None = self.linear.bias
             if self._norm is not None and z.dim() != 2:
                 z = self._norm(z)
@@ -92,31 +94,34 @@ class LinearSynapse(Synapse):
                 current = matmul.linear(rows, weight, bias, bf16_terms=bf16_terms, transient=transient)
             else:
                 current = F.linear(rows, weight, bias)
-            return unbatched(current.unflatten(0, z.shape[:-1]), B, T), Saved(z, bf16_terms=bf16_terms)
+            return unbatched(current.unflatten(0, z.shape[:-1]), B, T), Saved(z, effective, bf16_terms=bf16_terms)
 
     def backward(self, a: Tensor, saved: Saved) -> None:
         """See :class:`Synapse`."""
         a = batched(a)[0].flatten(0, -2)
-        z, weight = saved.source.flatten(0, -2), self.linear.weight
+        z, weight = saved.source.flatten(0, -2), saved.weight
+        into: Tensor | None = None
         norm, total = self._norm if saved.source.dim() == 2 else None, a.sum(0)
         accumulate(self.linear.bias, total)
-        if not weight.requires_grad:
+        if weight is None or not weight.requires_grad:
             return
         if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
-            into = weight.grad if norm is None else None
+            into = weight.grad if norm is None and weight.is_leaf else None
             gradient = matmul.weight_gradient(a, z, into, bf16_terms=saved.bf16_terms)
         else:
             gradient = torch.mm(a.T, z, out=recycled(weight.shape, like=z))
         if norm is not None:
             gradient.addr_(total, norm.mean, alpha=-1).mul_(norm.scale)
-        if gradient is not weight.grad:
+        if into is None or gradient is not into:
             accumulate(weight, gradient)
 
 
+@register_synapse(WSLinear)
 @register_synapse(nn.Linear)
 def _make(modules: Sequence[nn.Module], behind_neuron: bool) -> Synapse | None:
     """For a Linear that comes last."""
     return LinearSynapse(modules, behind_neuron=behind_neuron) if isinstance(modules[-1], nn.Linear) else None
 
 
-register_stateless(nn.Linear, fresh=True)
+for _module in (nn.Linear, WSLinear):
+    register_stateless(_module, fresh=True)

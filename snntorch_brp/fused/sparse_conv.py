@@ -69,13 +69,19 @@ def _density(z: Tensor) -> float:
 
 
 def convolve(
-    z: Tensor, conv: nn.Conv1d | nn.Conv2d, *, pool: Pool = NO_POOL, transient: bool = False
+    z: Tensor,
+    conv: nn.Conv1d | nn.Conv2d,
+    *,
+    weight: Tensor | None = None,
+    pool: Pool = NO_POOL,
+    transient: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """The convolution of sparse images, pooled, with channels last in memory.
 
     Args:
         z: Images, ``[M, C, *]``.
         conv: The convolution.
+        weight: Its weights, where they are not ``conv.weight``.
         pool: What is done with its outputs.
         transient: The result may live in a shared buffer, which the next call overwrites.
 
@@ -84,7 +90,8 @@ def convolve(
     """
     z = z.contiguous()
     geometry, shape = _geometry(z, conv, pool)
-    rows = conv.weight.detach().flip(-1).movedim(0, -1).reshape(conv.in_channels, -1, _row(conv))
+    weight = (conv.weight if weight is None else weight).detach()
+    rows = weight.flip(-1).movedim(0, -1).reshape(conv.in_channels, -1, _row(conv))
     weight = F.pad(rows, (0, geometry.row - _row(conv))).contiguous()
     bias = conv.bias.detach().contiguous() if conv.bias is not None else weight.new_zeros(conv.out_channels)
     size = (len(z), *shape, conv.out_channels)
@@ -137,7 +144,7 @@ class SparseConvolution(torch.autograd.Function):
         """``[M, C, *]`` to the convolution's output; ``weight`` and ``bias`` are those of ``conv``."""
         ctx.save_for_backward(z)
         ctx.conv = conv
-        return convolve(z, conv)[0]
+        return convolve(z, conv, weight=weight)[0]
 
     @staticmethod
     def backward(ctx: Any, a: Tensor) -> tuple[None, Tensor, Tensor | None, None]:

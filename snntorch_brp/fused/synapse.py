@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snntorch_brp.standardize import Standardize
+from snntorch_brp.weight_standardization import effective_weight
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Saved:
     """What the way back needs of one pass: the input and, where autograd takes it, the output with its graph."""
 
     source: Tensor
+    weight: Tensor | None = None  # what the inputs were multiplied with, with its way back to the parameters
     current: Tensor | None = None
     bf16_terms: int = 3
     sparse: bool = False
@@ -215,11 +217,23 @@ def unbatched(z: Tensor, B: int, T: int) -> Tensor:
     return z.unflatten(0, (B, T)).transpose(0, 1)
 
 
+def weight_with_its_way_back(synapse: nn.Module) -> Tensor:
+    """What a synapse multiplies with, for :func:`accumulate`: small work, on the weights alone."""
+    with torch.enable_grad():
+        return effective_weight(synapse)
+
+
 def accumulate(parameter: Tensor | None, gradient: Tensor | None) -> None:
-    """Add a gradient to ``.grad`` of a parameter, if it is there and to be trained; the gradient is given away."""
+    """Add a gradient to ``.grad`` of a parameter, if it is there and to be trained; the gradient is given away.
+
+    What was made of parameters, such as a standardized weight, hands it on to them.
+    """
     if parameter is None or gradient is None or not parameter.requires_grad:
         return
-    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    if parameter.is_leaf:
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    else:
+        parameter.backward(gradient)
 
 
 def first_pooling(modules: Sequence[nn.Module]) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from snntorch_brp.neurons import RefractoryLeaky
 from snntorch_brp.propagation import BRP, Backprop, ErrorProjection, OutputOnly, RewardPrediction, SignProjection
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
+from snntorch_brp.weight_standardization import WSConv1d, WSConv2d, WSLinear
 
 K = 4
 RULES = [BRP(), BRP(centered=True), RewardPrediction(), ErrorProjection(), SignProjection(), Backprop(), OutputOnly()]
@@ -100,7 +101,8 @@ class Draw:
     def core(self, z: Tensor) -> nn.Module:
         rng = self.rng
         if z.dim() == 2 or rng.random() < 0.1:
-            return nn.Linear(z.shape[-1], rng.choice([5, 8, 17]), bias=rng.random() < 0.7)
+            linear = nn.Linear if rng.random() < 0.8 or z.shape[-1] < 2 else WSLinear
+            return linear(z.shape[-1], rng.choice([5, 8, 17]), bias=rng.random() < 0.7)
         groups = rng.choice([1, 1, 1, z.shape[1]])
         options = {
             "kernel_size": rng.choice([1, 2, 3, 5]),
@@ -113,7 +115,9 @@ class Draw:
         }
         if options["stride"] == 1 and rng.random() < 0.1:
             options["padding"] = rng.choice(["same", "valid"])
-        kind = nn.Conv1d if z.dim() == 3 else nn.Conv2d
+        plain = rng.random() < 0.7 or z.shape[1] // groups * options["kernel_size"] < 2
+        kinds = (nn.Conv1d, nn.Conv2d) if plain else (WSConv1d, WSConv2d)
+        kind = kinds[z.dim() - 3]
         return kind(z.shape[1], groups * rng.choice([1, 4, 17]), **options)
 
     def around(self, z: Tensor) -> list[nn.Module]:

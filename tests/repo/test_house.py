@@ -34,6 +34,7 @@ FLOORS = {
     "activity": 0.5,
     "firing": 0,
     "standardize": 0,
+    "weight_standardization": 0,
     "neurons": 1,
     "propagation": 1,
     "consolidation": 1,

@@ -21,7 +21,8 @@ PUBLIC = {
         Attached BRP BRPTrainer Backprop Callback Checkpoints Consolidation Correlation DifferentialHebb DirectEncoder
         EarlyStopping ErrorProjection Feedback Gradients Online OutputOnly Propagation PseudoGradient RateEncoder
         RefractoryLeaky
-        RewardPrediction STDP SignProjection SimilarityMatching Standardize StateDifference Window __version__
+        RewardPrediction STDP SignProjection SimilarityMatching Standardize StateDifference WSConv1d WSConv2d WSLinear
+        Window __version__
         attach boxcar
         calibrate consolidation_named firing_fault firing_message label_spikes load observe parameter_groups
         patch_filters propagation_named rate_encode reset_state rules trace unroll
