@@ -6,7 +6,7 @@ under ``data``. All else, and every name with an underscore, may change without 
 """
 
 from snntorch_brp import rules
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.consolidation import (
     STDP,
@@ -37,6 +37,7 @@ from snntorch_brp.propagation import (
     propagation_named,
 )
 from snntorch_brp.runs.trained import load
+from snntorch_brp.runtime.deprecation import renamed
 from snntorch_brp.sequence import observe, unroll
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
@@ -49,6 +50,7 @@ from snntorch_brp.weight_standardization import WSConv1d, WSConv2d, WSLinear
 __all__ = [
     "BRP",
     "STDP",
+    "Activity",
     "Attached",
     "BRPTrainer",
     "Backprop",
@@ -76,7 +78,6 @@ __all__ = [
     "WSConv1d",
     "WSConv2d",
     "WSLinear",
-    "Window",
     "__version__",
     "attach",
     "boxcar",
@@ -96,3 +97,5 @@ __all__ = [
     "trace",
     "unroll",
 ]
+
+__getattr__ = renamed(__name__, {"Window": ("snntorch_brp.Activity", Activity)})

@@ -1,4 +1,4 @@
-"""What one layer did over a sequence: all that a local rule may see."""
+"""What one layer did over a sequence: all that a local rule may see, and what figures show."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from snntorch_brp.layer_view import LayerView
+from snntorch_brp.runtime.deprecation import renamed
 from snntorch_brp.traces import cascade
 
 
-class Window:
-    """What one layer did over T steps, without its graph; each value is computed when first asked for.
+class Activity:
+    """What one layer did over a window of T steps, without its graph; each value is computed when first asked for.
 
-    Online a layer learns at every step, and the window is one step long. What a rule accumulates over time it gets by
-    :meth:`trace`, which goes on from window to window.
+    A rule is given it as ``window``; :func:`snntorch_brp.observe` gives one for every layer. Online a layer learns at
+    every step, and the window is one step long. What a rule accumulates over time it gets by :meth:`trace`, which goes
+    on from window to window.
 
     Args:
         spikes: Spikes s_t, a tensor ``[T, B, *]`` or T tensors ``[B, *]``.
@@ -33,7 +35,7 @@ class Window:
         steps: Number of time steps T in the window.
 
     Example:
-        >>> Window(torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]])).rate.tolist()
+        >>> Activity(torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]])).rate.tolist()
         [[1.0, 0.5]]
     """
 
@@ -94,7 +96,7 @@ class Window:
     def layer(self) -> LayerView:
         """The layer: its name, its neuron with decays, threshold and ψ, its synapses, its learned values."""
         if self._layer is None:
-            raise AttributeError("this window belongs to no layer: give Window(..., layer=LayerView(name, neuron))")
+            raise AttributeError("this window belongs to no layer: give Activity(..., layer=LayerView(name, neuron))")
         return self._layer
 
     @cached_property
@@ -131,3 +133,6 @@ def _stacked(steps: Sequence[Tensor] | Tensor | None, name: str) -> Tensor:
 
 def _missing(name: str) -> str:
     return f"this window kept no {name}: add it to the rule, `keeps = frozenset({{'{name}'}})`"
+
+
+__getattr__ = renamed(__name__, {"Window": ("snntorch_brp.Activity", Activity)})

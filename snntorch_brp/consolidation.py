@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.named import Named, make, table
 from snntorch_brp.traces import Decays, fold
@@ -58,7 +58,7 @@ class Consolidation(ABC):
             depends on the options.
         compares_samples: It may look at all samples of a batch. A class with ``gradients`` of its own does, unless it
             says no; then it may be called with some samples at a time, which stay in cache.
-        causal: What it gives at a step needs that step and :meth:`Window.trace` alone, so that it can learn online.
+        causal: What it gives at a step needs that step and :meth:`Activity.trace` alone, so that it can learn online.
         without_recurrence: Of a recurrent layer, what its own spikes did to it since has no part in the gradient.
         fusible: It asks for nothing that the fused engine does not give, such as learned values.
     """
@@ -83,7 +83,7 @@ class Consolidation(ABC):
         return layer.decays
 
     @abstractmethod
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """Gradients on a layer's outputs.
 
         Args:
@@ -105,14 +105,14 @@ class PseudoGradient(Consolidation):
 
     Example:
         >>> delta = torch.tensor([[[0.5, -0.5]]])
-        >>> PseudoGradient().gradients(delta, Window(torch.zeros(20, 1, 2))).spikes.tolist()
+        >>> PseudoGradient().gradients(delta, Activity(torch.zeros(20, 1, 2))).spikes.tolist()
         [[[0.5, -0.5]]]
     """
 
     causal: ClassVar[bool] = True
     compares_samples: ClassVar[bool] = False
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂s_t := δ_t``."""
         return Gradients(spikes=delta)
 
@@ -133,7 +133,7 @@ class StateDifference(Consolidation):
         ValueError: If ``state`` is neither.
 
     Example:
-        >>> delta, window = torch.tensor([[[0.5, -0.5]]]), Window(torch.ones(20, 1, 2))
+        >>> delta, window = torch.tensor([[[0.5, -0.5]]]), Activity(torch.ones(20, 1, 2))
         >>> (window.steps * StateDifference(state="rate").gradients(delta, window).spikes).tolist()
         [[[0.5, 1.5]]]
     """
@@ -152,7 +152,7 @@ class StateDifference(Consolidation):
         """The membrane, where it is compared."""
         return frozenset({"membrane"} if self.state == "membrane" else ())
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂v_t = v_t - k δ``, or ``∂L/∂s_t = (rate - k δ) / T``."""
         if self.state == "membrane":
             return Gradients(membrane=window.membrane - self.gain * delta)
@@ -175,7 +175,7 @@ class Correlation(Consolidation):
         rectify: Put the code through a rectifier.
 
     Example:
-        >>> delta, window = torch.tensor([[[0.5, -0.5]]]), Window(torch.tensor([[[1.0, 0.0]]]))
+        >>> delta, window = torch.tensor([[[0.5, -0.5]]]), Activity(torch.tensor([[[1.0, 0.0]]]))
         >>> Correlation().gradients(delta, window).spikes.abs().max().item() < 1e-6
         True
     """
@@ -184,7 +184,7 @@ class Correlation(Consolidation):
 
     rectify: bool = False
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂s_t``, the same at every step: minus the part of the code that the activity does not have yet."""
         code = delta.mean(0).flatten(1)
         code = _direction(code.relu() if self.rectify else code)[0]
@@ -210,7 +210,7 @@ class SimilarityMatching(Consolidation):
         ValueError: If ``center`` is neither.
 
     Example:
-        >>> delta, window = torch.eye(2)[None], Window(torch.eye(2)[None])
+        >>> delta, window = torch.eye(2)[None], Activity(torch.eye(2)[None])
         >>> SimilarityMatching().gradients(delta, window).spikes.abs().max().item() < 1e-6
         True
     """
@@ -223,7 +223,7 @@ class SimilarityMatching(Consolidation):
         if self.center not in ("batch", "sample"):
             raise ValueError(f"center must be 'batch' or 'sample', got {self.center!r}")
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂s_t``, the same at every step."""
         sent = F.normalize(delta.mean(0).flatten(1), dim=1)
         rate = window.rate.flatten(1)
@@ -289,7 +289,7 @@ class STDP(Consolidation):
         ValueError: If ``decay`` is out of range.
 
     Example:
-        >>> window = Window(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1))
+        >>> window = Activity(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1))
         >>> STDP(decay=0.5).gradients(torch.ones(1, 1, 1), window).current.flatten().tolist()
         [0.5, 1.0, -1.0]
     """
@@ -304,7 +304,7 @@ class STDP(Consolidation):
     def __post_init__(self) -> None:
         _check_decay(self.decay)
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂I_t = A₊ (trace of δ s, backwards)_t - A₋ δ_t s̄_{t-1}``."""
         s = window.spikes
         after = trace((delta * s).flip(0), self.decay).flip(0)
@@ -327,7 +327,7 @@ class DifferentialHebb(Consolidation):
         ValueError: If ``decay`` is out of range.
 
     Example:
-        >>> window = Window(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1))
+        >>> window = Activity(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1))
         >>> DifferentialHebb(decay=0.5).gradients(torch.ones(1, 1, 1), window).current.flatten().tolist()
         [0.0, 1.0, -0.5]
     """
@@ -340,7 +340,7 @@ class DifferentialHebb(Consolidation):
     def __post_init__(self) -> None:
         _check_decay(self.decay)
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂I_t = δ_t (s̄_t - s̄_{t-1})``."""
         s_bar = trace(window.spikes, self.decay)
         return Gradients(current=delta * torch.diff(s_bar, dim=0, prepend=torch.zeros_like(s_bar[:1])))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from snntorch_brp.sequence import Activity
+from snntorch_brp.activity import Activity
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]], *, title: str = "") -> Figure:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.encoding import label_spikes
 from snntorch_brp.named import Named, make, table
 
@@ -68,7 +68,7 @@ class Propagation(ABC):
         return label_spikes(labels, num_classes, 1, dtype=dtype)
 
     @abstractmethod
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor | None:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor | None:
         """The signal TP for one hidden layer.
 
         Args:
@@ -82,7 +82,7 @@ class Propagation(ABC):
             TP, ``[T or 1, B, K]``, or None for a layer that does not learn.
         """
 
-    def delta(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor | None:
+    def delta(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor | None:
         """What reaches the layer, δ_l = TP·B_l, ``[T or 1, B, *]``; override it to send by another way than B_l.
 
         Args and None as in :meth:`signal`.
@@ -111,7 +111,7 @@ class BRP(Propagation):
     Example:
         >>> rule = BRP()
         >>> label = rule.label(torch.tensor([2]), num_classes=3, steps=20, dtype=torch.float32)
-        >>> rule.signal(label, window=Window(torch.zeros(20, 1, 4)), feedback=torch.zeros(3, 4), output=None).tolist()
+        >>> rule.signal(label, window=Activity(torch.zeros(20, 1, 4)), feedback=torch.zeros(3, 4), output=None).tolist()
         [[[0.0, 0.0, 1.0]]]
     """
 
@@ -129,7 +129,7 @@ class BRP(Propagation):
         spikes = label_spikes(labels, num_classes, steps, rate=self.label_rate, generator=self.generator, dtype=dtype)
         return spikes if self.stepwise else spikes.mean(0, keepdim=True)
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = ȳ``, or ``ȳ - 1/K``."""
         return label - 1 / label.shape[-1] if self.centered else label
 
@@ -157,7 +157,7 @@ class RewardPrediction(Propagation):
         cosine: Read the direction of the activity.
 
     Example:
-        >>> silent, label = Window(torch.zeros(20, 1, 4)), torch.tensor([[[0.0, 1.0]]])
+        >>> silent, label = Activity(torch.zeros(20, 1, 4)), torch.tensor([[[0.0, 1.0]]])
         >>> RewardPrediction().signal(label, window=silent, feedback=torch.ones(2, 4), output=None).tolist()
         [[[0.5, -0.5]]]
     """
@@ -168,7 +168,7 @@ class RewardPrediction(Propagation):
     kappa: float = 5.0
     cosine: bool = False
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = p_l - ȳ``."""
         B_l, rate = feedback.flatten(1), window.rate.flatten(1)
         if self.cosine:
@@ -200,7 +200,7 @@ class ErrorProjection(Propagation):
     compares_samples: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = y - ȳ``."""
         return _known(output, self) - label
 
@@ -218,7 +218,7 @@ class SignProjection(Propagation):
     compares_samples: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP = sign(y - ȳ)``."""
         return torch.sign(_known(output, self) - label)
 
@@ -236,7 +236,7 @@ class Backprop(Propagation):
     local: ClassVar[bool] = False
     needs_output: ClassVar[bool] = True
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent: autograd brings the error back."""
 
 
@@ -251,7 +251,7 @@ class OutputOnly(Propagation):
 
     compares_samples: ClassVar[bool] = False
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing is sent."""
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.activity import Activity
 from snntorch_brp.neurons import reset_state, spiking_layers
 
 
@@ -41,16 +41,8 @@ def spikes_of(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     return output[0] if isinstance(output, tuple | list) else output
 
 
-@dataclass(frozen=True)
-class Activity:
-    """What a spiking layer did: spikes and membrane potentials, each ``[T, B, *]``."""
-
-    spikes: Tensor
-    membrane: Tensor
-
-
 def observe(net: nn.Module, run: Callable[[], Any]) -> dict[str, Activity]:
-    """Activity of every spiking layer while ``run()`` runs the network, without gradients.
+    """Spikes and membranes of every spiking layer while ``run()`` runs the network, without gradients.
 
     Args:
         net: The network.
@@ -81,4 +73,8 @@ def observe(net: nn.Module, run: Callable[[], Any]) -> dict[str, Activity]:
     finally:
         for handle in hooks:
             handle.remove()
-    return {name: Activity(*map(torch.stack, zip(*steps, strict=True))) for name, steps in seen.items() if steps}
+    return {
+        name: Activity(torch.stack([spikes for spikes, _ in steps]), membrane=torch.stack([v for _, v in steps]))
+        for name, steps in seen.items()
+        if steps
+    }

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Gradients
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.neurons import takes_sequence
@@ -53,7 +53,7 @@ class LayerRecord:
         self.state: Tensor | None = None  # the last membrane
         self.cuts: list[tuple[Tensor, Tensor]] = []  # what was emitted and the leaf that was handed on in its place
         self._last_cuts: dict[int, tuple[Tensor, Tensor]] = {}  # of the last call: by leaf, the leaf and its original
-        self._window: Window | None = None
+        self._window: Activity | None = None
 
     def finish(self) -> None:
         """Remember what membrane the sequence leaves on the module, now that its graph is used up."""
@@ -163,7 +163,7 @@ class LayerRecord:
         return handed_on
 
     @property
-    def window(self) -> Window:
+    def window(self) -> Activity:
         """The sequence as the rules see it, without its graph."""
         if self._window is None:
             spikes, membrane, current = (
@@ -173,7 +173,7 @@ class LayerRecord:
             inputs = [steps[0] if self.whole else steps for steps in self.inputs.values()] or None
             if self.inputs:
                 self.view.synapses = tuple(self.inputs)
-            self._window = Window(
+            self._window = Activity(
                 spikes,  # type: ignore[arg-type]
                 membrane=membrane,
                 current=current,

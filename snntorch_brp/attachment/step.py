@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.attachment.learning_synapse import Called
 from snntorch_brp.attachment.record import LayerRecord
 from snntorch_brp.consolidation import Gradients
@@ -55,12 +55,12 @@ class Step:
     number: int
     rate: Tensor
     sent: Tensor | None = None
-    _window: Window | None = None
+    _window: Activity | None = None
 
-    def window(self, keeps: frozenset[str], label: Tensor | None, memory: dict[str, Tensor]) -> Window:
+    def window(self, keeps: frozenset[str], label: Tensor | None, memory: dict[str, Tensor]) -> Activity:
         """The step as the rules see it."""
         if self._window is None:
-            self._window = Window(
+            self._window = Activity(
                 self.spikes.detach()[None],
                 membrane=None if self.membrane is None else self.membrane.detach()[None],
                 current=self.current.detach()[None],

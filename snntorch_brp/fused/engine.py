@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
@@ -316,7 +316,7 @@ class FusedEngine:
         v, rows = chunk.membrane, chunk.rows
         B_l = self.feedback.matrix(layer.name, v.shape[2:], like=v)
         view = LayerView(layer.name, layer.neuron)
-        window = Window(
+        window = Activity(
             _Spikes(v, chunk.neuron),
             membrane=v,
             current=chunk.current,

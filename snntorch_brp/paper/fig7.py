@@ -9,13 +9,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from snntorch_brp.activity import Activity
 from snntorch_brp.data.loader import batches
 from snntorch_brp.paper.datasets import MNIST
 from snntorch_brp.paper.lab import Lab, Probe
 from snntorch_brp.paper.report import Result
 from snntorch_brp.paper.stored import Run
 from snntorch_brp.paper.style import Row, effort, format_mean, mean_and_spread, provenance
-from snntorch_brp.sequence import Activity
 from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.training import EpochResult, Trainer
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.eligibility import Eligibility
@@ -33,7 +33,7 @@ class LocalReadout(Propagation):
         if self.loss not in ("mse", "smooth-l1"):
             raise ValueError(f"loss must be 'mse' or 'smooth-l1', got {self.loss!r}")
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP_t = B_l s_t - ȳ``, ``[T, B, K]``."""
         error = window.spikes.flatten(2) @ feedback.flatten(1).T - label
         return error if self.loss == "mse" else error.clamp(-1, 1)

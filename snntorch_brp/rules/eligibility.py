@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.traces import fold
 
@@ -28,9 +28,9 @@ class Eligibility(Consolidation):
 
     Example:
         >>> from snntorch_brp.layer_view import LayerView
-        >>> from snntorch_brp.activity import Window
+        >>> from snntorch_brp.activity import Activity
         >>> did = torch.full((2, 1, 1), 0.5)
-        >>> window = Window(did, membrane=did, layer=LayerView("lif", RefractoryLeaky(beta=0.5, threshold=0.5)))
+        >>> window = Activity(did, membrane=did, layer=LayerView("lif", RefractoryLeaky(beta=0.5, threshold=0.5)))
         >>> given = Eligibility().gradients(torch.ones(1, 1, 1), window)
         >>> [g.flatten().tolist() for g in given.folded(window.layer.decays) if g is not None]
         [[1.5, 1.0]]
@@ -41,7 +41,7 @@ class Eligibility(Consolidation):
     causal: ClassVar[bool] = True
     without_recurrence: ClassVar[bool] = True
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``g_t = δ_t ψ_t``, on the current that the traces make."""
         return Gradients(traced=delta * window.psi)
 
@@ -73,7 +73,7 @@ class FilteredEligibility(Consolidation):
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay must lie in [0, 1), got {self.decay}")
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``g_t = ψ_t Σ_{t' ≥ t} κ^(t'-t) δ_t'``."""
         later = fold(delta.expand(window.steps, *delta.shape[1:]), (self.decay,))
         return Gradients(traced=later * window.psi)

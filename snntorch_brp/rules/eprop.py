@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation, project
@@ -45,13 +45,13 @@ class StepError(Propagation):
         if self.feedback not in ("random", "symmetric", "adaptive"):
             raise ValueError(f"feedback must be 'random', 'symmetric' or 'adaptive', got {self.feedback!r}")
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP_t = y_t - ȳ_t``, ``[T, B, K]``."""
         if output is None:
             raise ValueError("StepError compares the output of every step with the label, and got output=None")
         return output - label
 
-    def delta(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def delta(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``L_j(t) = Σ_k B_jk (y_k(t) - ȳ_k(t))``, with the matrix that was chosen."""
         error = self.signal(label, window=window, feedback=feedback, output=output)
         if self.feedback == "random":

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.rule import Facts, LocalRule
@@ -19,10 +19,10 @@ from snntorch_brp.rules.rule import Facts, LocalRule
 class SampleKind(Propagation):
     """Whether a sample is positive (class 1) or negative (class 0): 1 or -1, the same for all neurons."""
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing goes through B_l."""
 
-    def delta(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def delta(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """1 or -1, ``[1, B, *]``."""
         if label.shape[-1] != 2:
             raise ValueError(
@@ -49,7 +49,7 @@ class Goodness(Consolidation):
     threshold: float = 0.05
     sharpness: float = 20.0
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂s_t = -k y σ(-k y (G - θ)) 2 rate / (N T)``, the same at every step."""
         rate = window.rate
         y = delta[0].flatten(1)[:, :1]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.rule import Facts, LocalRule
@@ -26,7 +26,7 @@ class InstantGradient(Propagation):
     spatial: ClassVar[bool] = True
     fusible: ClassVar[bool] = False
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing goes through B_l."""
 
 

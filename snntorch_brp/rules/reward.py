@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
@@ -39,10 +39,10 @@ class Reward(Propagation):
         if not 0 <= self.baseline < 1:
             raise ValueError(f"baseline must lie in [0, 1), got {self.baseline}")
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing goes through B_l."""
 
-    def delta(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def delta(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``-r``, or ``-(r - r̄)``, ``[1, B, *]``."""
         if output is None:
             raise ValueError("Reward compares the output with the label, and got output=None")
@@ -95,7 +95,7 @@ class PairTrace(Consolidation):
         """That of x̄."""
         return (self.decay_pre,)
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``g_t = δ λ_z^(T-t) A₊ s_t`` on the traces, ``δ λ_z^(T-t) A₋ s̄_t`` on the inputs."""
         s, T = window.spikes, window.steps
         left = self.decay_trace ** torch.arange(T - 1, -1, -1, dtype=s.dtype, device=s.device)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
@@ -55,7 +55,7 @@ class TimingTrace(Consolidation):
         """λ_pre."""
         return (self.decay_pre,)
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``α_pre δ Ψ`` on the traces of the inputs, ``α_post δ Ψ̄_{t-1}`` on the inputs."""
         psi = window.psi
         before = self.decay_post * window.trace(psi, self.decay_post, name="psi", delayed=True)

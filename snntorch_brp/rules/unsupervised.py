@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.propagation import Propagation
 
 
@@ -36,9 +36,9 @@ class Unmodulated(Propagation):
 
     strength: float = 1.0
 
-    def signal(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> None:
+    def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing goes through B_l."""
 
-    def delta(self, label: Tensor, *, window: Window, feedback: Tensor, output: Tensor | None) -> Tensor:
+    def delta(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``strength`` for every neuron, ``[1, B, *]``."""
         return window.rate.new_full((1, *window.rate.shape), self.strength)

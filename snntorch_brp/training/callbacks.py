@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.activity import Activity
 from snntorch_brp.attachment import Attached
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.runtime.files import write_whole
-from snntorch_brp.sequence import Activity
 from snntorch_brp.training.executor import Loss
 from snntorch_brp.training.results import EpochResult, Progress, StepResult
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from snntorch_brp.sequence import Activity
+from snntorch_brp.activity import Activity
 from snntorch_brp.training.callbacks import Callback, Trainer
 from snntorch_brp.training.results import EpochResult, StepResult
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.activity import Activity
 from snntorch_brp.attachment import attach
 from snntorch_brp.attachment.handle import OutputNames
 from snntorch_brp.consolidation import Consolidation
@@ -28,7 +29,7 @@ from snntorch_brp.runtime.randomness import (
     resume_order,
     seeded,
 )
-from snntorch_brp.sequence import Activity, observe
+from snntorch_brp.sequence import observe
 from snntorch_brp.training.bars import bar_of, epochs_bar, length, show
 from snntorch_brp.training.batch import Intake, next_batch
 from snntorch_brp.training.callbacks import Callback

@@ -23,7 +23,7 @@ from snntorch_brp import (
     consolidation_named,
     trace,
 )
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import CONSOLIDATIONS
 
 T, B, N = 3, 2, 4
@@ -33,7 +33,7 @@ DELTA = torch.randn(1, B, N, generator=torch.Generator().manual_seed(2))
 
 
 def test_pseudo_gradient_puts_delta_in_the_place_of_the_spike_gradient() -> None:
-    got = PseudoGradient().gradients(DELTA, Window(SPIKES))
+    got = PseudoGradient().gradients(DELTA, Activity(SPIKES))
     assert torch.equal(got.spikes, DELTA)
     assert got.membrane is got.current is None
 
@@ -45,7 +45,7 @@ def test_state_difference_is_the_gradient_of_its_objective(state: str, gain: flo
     spikes, membrane = SPIKES.clone().requires_grad_(), MEMBRANE.clone().requires_grad_()
     h = membrane if state == "membrane" else spikes.mean(0)
     (0.5 * (h - gain * DELTA).square().sum()).backward()
-    got = StateDifference(state=state, gain=gain).gradients(DELTA, Window(SPIKES, membrane=MEMBRANE))  # type: ignore[arg-type]
+    got = StateDifference(state=state, gain=gain).gradients(DELTA, Activity(SPIKES, membrane=MEMBRANE))  # type: ignore[arg-type]
     if state == "membrane":
         torch.testing.assert_close(got.membrane, membrane.grad)
         assert got.spikes is None
@@ -60,13 +60,13 @@ def test_state_must_be_known() -> None:
 
 
 def test_window_takes_steps_or_tensors_and_names_what_it_did_not_keep() -> None:
-    lists, tensor = Window(list(SPIKES), membrane=list(MEMBRANE)), Window(SPIKES, membrane=MEMBRANE)
+    lists, tensor = Activity(list(SPIKES), membrane=list(MEMBRANE)), Activity(SPIKES, membrane=MEMBRANE)
     torch.testing.assert_close(lists.rate, SPIKES.mean(0))
     torch.testing.assert_close(tensor.rate, SPIKES.mean(0))
     assert torch.equal(lists.spikes, tensor.spikes)
     assert torch.equal(lists.membrane, tensor.membrane)
     assert lists.steps == tensor.steps == T
-    assert Window(SPIKES, rate=torch.ones(B, N)).rate.mean() == 1
+    assert Activity(SPIKES, rate=torch.ones(B, N)).rate.mean() == 1
     with pytest.raises(
         AttributeError, match=r"kept no current: add it to the rule, `keeps = frozenset\(\{'current'\}\)`"
     ):
@@ -89,7 +89,7 @@ def pairs(lam: float, potentiation: float, depression: float, x: torch.Tensor, d
 def test_stdp_counts_every_pair_of_spikes(stepwise: bool) -> None:
     x = (torch.rand(T, 5, generator=torch.Generator().manual_seed(3)) < 0.6).float()
     delta = torch.randn(T, B, N, generator=torch.Generator().manual_seed(4)) if stepwise else DELTA
-    got = STDP(decay=0.7, potentiation=0.9, depression=0.4).gradients(delta, Window(SPIKES)).current
+    got = STDP(decay=0.7, potentiation=0.9, depression=0.4).gradients(delta, Activity(SPIKES)).current
     expected = pairs(0.7, 0.9, 0.4, x, delta[:, 0].expand(T, N))
     torch.testing.assert_close(torch.einsum("ti,tj->ij", got[:, 0], x), expected)
 
@@ -98,7 +98,7 @@ def test_differential_hebb_follows_the_change_of_the_trace() -> None:
     s_bar = torch.zeros(T + 1, B, N)
     for t in range(T):
         s_bar[t + 1] = 0.7 * s_bar[t] + SPIKES[t]
-    got = DifferentialHebb(decay=0.7).gradients(DELTA, Window(SPIKES)).current
+    got = DifferentialHebb(decay=0.7).gradients(DELTA, Activity(SPIKES)).current
     torch.testing.assert_close(got, DELTA * (s_bar[1:] - s_bar[:-1]))
 
 
@@ -119,7 +119,7 @@ def test_a_gradient_on_the_current_reaches_any_synapse(rule) -> None:
     net[2].reset_mem()
     currents = [net[1](net[0](x_t)) for x_t in x]
     spikes = torch.stack([net[2](current) for current in currents])
-    gradients = rule.gradients(B_1[labels].unsqueeze(0), Window(spikes)).current
+    gradients = rule.gradients(B_1[labels].unsqueeze(0), Activity(spikes)).current
     torch.autograd.backward(currents, list(gradients))
     assert got.abs().sum() > 0
     torch.testing.assert_close(got, net[0].weight.grad)
@@ -139,7 +139,7 @@ def test_correlation_is_the_gradient_of_its_objective(rectify: bool) -> None:
     code = delta[0].relu() if rectify else delta[0]
     correlations = [torch.corrcoef(torch.stack([r, c]))[0, 1] for r, c in zip(rate, code, strict=True)]
     (-sum(correlations)).backward()
-    window = Window(torch.zeros(T, B, 7), rate=rate.detach())
+    window = Activity(torch.zeros(T, B, 7), rate=rate.detach())
     got = Correlation(rectify=rectify).gradients(delta, window)
     torch.testing.assert_close(got.spikes, rate.grad[None], rtol=1e-9, atol=1e-12)
 
@@ -156,7 +156,7 @@ def test_similarity_matching_is_the_gradient_of_its_objective(center: str) -> No
     alike = torch.cosine_similarity(centered[:, None], centered[None], dim=2)
     wanted = torch.cosine_similarity(delta[0][:, None], delta[0][None], dim=2)
     (0.25 * (alike - wanted).square().mean()).backward()
-    window = Window(torch.zeros(T, 5, 7), rate=rate.detach())
+    window = Activity(torch.zeros(T, 5, 7), rate=rate.detach())
     got = SimilarityMatching(center=center).gradients(delta, window).spikes  # type: ignore[arg-type]
     assert got.abs().max() > 0.01
     torch.testing.assert_close(got / 5, rate.grad[None], rtol=1e-9, atol=1e-12)
@@ -169,7 +169,7 @@ def test_center_must_be_known() -> None:
 
 def test_silent_layers_get_finite_gradients_from_directions() -> None:
     for rule in (Correlation(), Correlation(rectify=True), SimilarityMatching(), SimilarityMatching(center="sample")):
-        spikes = rule.gradients(DELTA, Window(torch.zeros(T, B, N))).spikes
+        spikes = rule.gradients(DELTA, Activity(torch.zeros(T, B, N))).spikes
         assert torch.isfinite(spikes).all()
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from snntorch_brp import BRP, BRPTrainer, RateEncoder, RewardPrediction, attach
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.feedback import Feedback, draw_feedback
 from snntorch_brp.models import convnet
 
@@ -127,7 +127,7 @@ def test_pooled_readings_are_read_from_pooled_rates() -> None:
     B_l = feedback.matrix("conv", (5, 6, 6))
     small = B_l[..., ::3, ::3]  # one place of each region
     pooled = F.avg_pool2d(rate, 3).flatten(1) @ small.flatten(1).T / small.flatten(1).norm(dim=1).mean() ** 2
-    window = Window(torch.zeros(2, 4, 5, 6, 6), rate=rate)
+    window = Activity(torch.zeros(2, 4, 5, 6, 6), rate=rate)
     sent = RewardPrediction().signal(label, window=window, feedback=B_l, output=None)
     torch.testing.assert_close(sent[0], torch.softmax(5.0 * pooled, 1) - label[0])
 

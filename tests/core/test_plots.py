@@ -6,8 +6,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import torch
 
+from snntorch_brp.activity import Activity
 from snntorch_brp.plots import learning_curve, membrane_traces
-from snntorch_brp.sequence import Activity
 
 matplotlib.use("agg")
 T, N = 6, 5

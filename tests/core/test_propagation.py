@@ -16,11 +16,11 @@ from snntorch_brp import (
     SignProjection,
     propagation_named,
 )
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.propagation import PROPAGATIONS, Propagation, project
 
 LABELS = torch.tensor([2, 0])
-WINDOW = Window(torch.tensor([[[1.0, 0, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 1]]]))  # [T=2, B=2, N=4]
+WINDOW = Activity(torch.tensor([[[1.0, 0, 1, 0], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 1]]]))  # [T=2, B=2, N=4]
 FEEDBACK = torch.tensor([[0.5, -0.5, 0, 0], [0, 1, 1, 0], [-1, 0, 0.25, 2]])
 Y = torch.tensor([[0.5, 0.0, 1.0], [0.25, 0.0, 0.75]])
 
@@ -80,7 +80,7 @@ def test_label_only_rules_say_so() -> None:
 def test_centered_labels_push_nothing_all_classes_have_in_common() -> None:
     rule = BRP(centered=True)
     label = rule.label(torch.arange(4), num_classes=4, steps=3, dtype=torch.float64)
-    sent = rule.signal(label, window=Window(torch.zeros(3, 4, 2)), feedback=torch.ones(4, 2), output=None)
+    sent = rule.signal(label, window=Activity(torch.zeros(3, 4, 2)), feedback=torch.ones(4, 2), output=None)
     assert sent.sum(-1).abs().max() < 1e-12
     torch.testing.assert_close(sent.sum(1), torch.zeros(1, 4, dtype=torch.float64))
 
@@ -92,7 +92,7 @@ def test_the_cosine_reading_sees_the_direction_of_the_activity_alone() -> None:
     rule = RewardPrediction(kappa=10, cosine=True)
 
     def sent(rate: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
-        return rule.signal(label, window=Window(torch.zeros(2, 5, 40), rate=rate), feedback=feedback, output=None)
+        return rule.signal(label, window=Activity(torch.zeros(2, 5, 40), rate=rate), feedback=feedback, output=None)
 
     got = sent(rate, B_l)
     torch.testing.assert_close(sent(0.3 * rate + 0.1, 7 * B_l), got)  # neither scale nor offset

@@ -18,14 +18,12 @@ import snntorch_brp
 
 PUBLIC = {
     "snntorch_brp": """
-        Attached BRP BRPTrainer Backprop Callback Checkpoints Consolidation Correlation DifferentialHebb DirectEncoder
-        EarlyStopping ErrorProjection Feedback Gradients Online OutputOnly Propagation PseudoGradient RateEncoder
-        RefractoryLeaky
-        RewardPrediction STDP SignProjection SimilarityMatching Standardize StateDifference WSConv1d WSConv2d WSLinear
-        Window __version__
-        attach boxcar
-        calibrate consolidation_named firing_fault firing_message label_spikes load observe parameter_groups
-        patch_filters propagation_named rate_encode reset_state rules trace unroll
+        Activity Attached BRP BRPTrainer Backprop Callback Checkpoints Consolidation Correlation DifferentialHebb
+        DirectEncoder EarlyStopping ErrorProjection Feedback Gradients Online OutputOnly Propagation PseudoGradient
+        RateEncoder RefractoryLeaky RewardPrediction STDP SignProjection SimilarityMatching Standardize StateDifference
+        WSConv1d WSConv2d WSLinear __version__ attach boxcar calibrate consolidation_named firing_fault firing_message
+        label_spikes load observe parameter_groups patch_filters propagation_named rate_encode reset_state rules trace
+        unroll
     """,
     "snntorch_brp.attachment": "Attached Online attach",
     "snntorch_brp.training": """
@@ -105,6 +103,15 @@ def test_the_public_names_are_these(name: str) -> None:
     module = importlib.import_module(name)
     assert sorted(module.__all__) == sorted(PUBLIC[name].split())
     assert all(hasattr(module, public) for public in module.__all__)
+
+
+@pytest.mark.parametrize("module", ["snntorch_brp", "snntorch_brp.activity"])
+def test_old_names_still_work_and_say_what_they_are_called_now(module: str) -> None:
+    with pytest.warns(DeprecationWarning, match=r"Window is now snntorch_brp\.Activity") as said:
+        assert importlib.import_module(module).Window is snntorch_brp.Activity
+    assert said[0].filename == __file__
+    with pytest.raises(AttributeError, match="has no attribute 'Windows'"):
+        _ = importlib.import_module(module).Windows
 
 
 def test_the_version_is_a_version() -> None:

@@ -16,12 +16,12 @@ import snntorch_brp
 from snntorch_brp import (
     BRP,
     STDP,
+    Activity,
     BRPTrainer,
     Consolidation,
     Gradients,
     Propagation,
     PseudoGradient,
-    Window,
     attach,
     boxcar,
     label_spikes,
@@ -64,9 +64,9 @@ class Witness(Consolidation):
     causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        self.seen: list[Window] = []
+        self.seen: list[Activity] = []
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         self.seen.append(window)
         return Gradients(spikes=delta)
 
@@ -103,7 +103,7 @@ class Oja(Consolidation):
     keeps: ClassVar[frozenset[str]] = frozenset({"inputs"})
     causal: ClassVar[bool] = True
 
-    def gradients(self, delta: Tensor, window: Window) -> Gradients:
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         s, (x,), (w,) = delta * window.spikes, window.inputs, window.layer.weights
         return Gradients(weights=[torch.einsum("tbi,tbj->ij", s, x) - s.sum((0, 1))[:, None] * w])
 
@@ -126,7 +126,7 @@ def test_a_rule_can_say_the_weights_gradient_itself(credit: str) -> None:
 
 def test_a_gradient_that_does_not_fit_the_weights_is_told() -> None:
     class Wrong(Oja):
-        def gradients(self, delta: Tensor, window: Window) -> Gradients:
+        def gradients(self, delta: Tensor, window: Activity) -> Gradients:
             return Gradients(weights=[torch.zeros(2, 2)])
 
     net, (x, labels) = dense(), batch(dtype=torch.float64)
@@ -304,6 +304,6 @@ def test_every_rule_states_its_facts_once() -> None:
 
 
 def test_public_names_suffice_to_write_a_rule() -> None:
-    for name in ("Propagation", "Consolidation", "Gradients", "Window", "rules"):
+    for name in ("Propagation", "Consolidation", "Gradients", "Activity", "rules"):
         assert name in snntorch_brp.__all__
     assert issubclass(rules.StepError, Propagation)

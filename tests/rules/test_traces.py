@@ -11,7 +11,7 @@ from networks import K, batch, grads, mse, run, spread
 from torch import Tensor, nn
 
 from snntorch_brp import BRP, attach, boxcar, rules
-from snntorch_brp.activity import Window
+from snntorch_brp.activity import Activity
 from snntorch_brp.traces import advance, cascade, decays_of, fold
 
 
@@ -44,11 +44,11 @@ def test_a_neuron_with_another_memory_is_told(neuron: nn.Module) -> None:
 
 def test_a_trace_goes_on_from_window_to_window() -> None:
     x = torch.rand(6, 2, 3)
-    whole = Window(x)
+    whole = Activity(x)
     memory: dict[str, Tensor] = {}
     for delayed in (False, True):
         memory.clear()
-        steps = [Window(x_t[None], memory=memory).trace(x_t[None], 0.5, name="x", delayed=delayed) for x_t in x]
+        steps = [Activity(x_t[None], memory=memory).trace(x_t[None], 0.5, name="x", delayed=delayed) for x_t in x]
         torch.testing.assert_close(torch.cat(steps), whole.trace(x, 0.5, name="x", delayed=delayed))
 
 
