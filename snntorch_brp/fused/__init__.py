@@ -2,7 +2,8 @@
 
 In the order of reading: ``layers`` says what qualifies, ``engine`` does a step, ``synapse`` is the contract of what
 lies between neurons (``linear_synapse``, ``conv_synapse``, ``autograd_synapse`` keep it), ``dynamics`` that of the
-neurons, ``scan`` the leaky ones over time, ``pseudo_gradients`` their surrogates. The rest is speed: ``dispatch`` picks
+neurons, ``scan`` the leaky ones over time, ``pseudo_gradients`` their surrogates, ``learned_constants`` their learned
+decays and thresholds, ``module_neuron`` all other neurons. The rest is speed: ``dispatch`` picks
 the means, ``neuron_kernels``, ``sparse_conv`` and ``matmul`` call C++ through ``pointers``, ``build`` calls the
 compiler, ``buffers`` keeps memory.
 

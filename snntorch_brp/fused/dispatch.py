@@ -9,19 +9,23 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntorch_brp.fused import scan, triton_neuron
+from snntorch_brp.fused import learned_constants, scan, triton_neuron
 from snntorch_brp.fused.dynamics import Dynamics
+from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import adjoint_, can_run, scan_
 from snntorch_brp.fused.scan import Leaky
 
 
-def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int]) -> tuple[Tensor, Tensor]:
+def fire(
+    current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int], *, learns: bool = True
+) -> tuple[Tensor, Tensor]:
     """Run a layer's neurons; the currents may be overwritten.
 
     Args:
@@ -29,6 +33,7 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
         neuron: The layer's constants.
         spikes: Filled with the spikes, ``[T, B, *]``, averaged over windows of ``pool``.
         pool: Height and width of the windows, (1, 1) for none.
+        learns: :func:`fire_back` will be called.
 
     Returns:
         Membrane potentials ``[T, B, *]`` and mean spike rate ``[B, *]``, both before pooling.
@@ -38,7 +43,9 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
     if isinstance(neuron, Leaky) and _fits_triton(current, neuron):
         return triton_neuron.scan_(current, neuron, spikes, pool)
     if isinstance(neuron, Leaky) and _has_triton(current):
-        membrane = compiled(scan.scan)(current, neuron)
+        membrane = compiled(scan.scan)(current, replace(neuron, learned=None))
+    elif isinstance(neuron, ModuleNeuron):
+        membrane = neuron.scan(current, learns=learns)
     else:
         membrane = neuron.scan(current)
     fired = neuron.spikes(membrane)
@@ -50,10 +57,19 @@ def fire(current: Tensor, neuron: Dynamics, spikes: Tensor, pool: Sequence[int])
 def fire_back(
     membrane: Tensor, neuron: Dynamics, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
-    """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the membranes may be overwritten."""
+    """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the membranes may be overwritten.
+
+    Gradients of constants that are learned are added to ``.grad``.
+    """
     gradients = {"grad_spikes": grad_spikes, "grad_membrane": grad_membrane}
+    if grad_spikes is None and grad_membrane is None:
+        return torch.zeros_like(membrane)
     if isinstance(neuron, Leaky) and can_run(membrane, neuron):
         return adjoint_(membrane, neuron, **gradients)
+    if isinstance(neuron, Leaky) and neuron.learned is not None:
+        a = fire_back(membrane.clone(), replace(neuron, learned=None), **gradients)
+        neuron.learned.accumulate(*learned_constants.gradients(membrane, a, neuron, grad_membrane=grad_membrane))
+        return a
     if isinstance(neuron, Leaky) and _fits_triton(membrane, neuron):
         return triton_neuron.adjoint_(membrane, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
     if isinstance(neuron, Leaky) and _has_triton(membrane):

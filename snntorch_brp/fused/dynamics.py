@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from snntorch_brp.fused import pseudo_gradients
-from snntorch_brp.fused.scan import Leaky
+from snntorch_brp.fused.module_neuron import ModuleNeuron
+from snntorch_brp.fused.scan import Leaky, Learned
 from snntorch_brp.neurons import RefractoryLeaky
 
 
@@ -85,44 +86,52 @@ def dynamics_of(neuron: nn.Module, like: Tensor) -> Dynamics:
     return _KINDS[type(neuron)].read(neuron, like)
 
 
-def _leaky_reason(neuron: nn.Module, dtype: torch.dtype) -> str | None:
-    if not neuron.init_hidden:
-        return "does not keep its own state: make it with init_hidden=True"
-    step = {"subtract": "_base_sub", "zero": "_base_zero", "none": "_base_int"}[neuron.reset_mechanism]  # type: ignore[index]
+_STATE_FUNCTIONS = {"subtract": "_base_sub", "zero": "_base_zero", "none": "_base_int"}
+
+
+def _reason(neuron: nn.Module, dtype: torch.dtype) -> str | None:
+    """Why a neuron of snnTorch's own kinds cannot be run."""
+    graded = getattr(neuron, "graded_spikes_factor", None)
     refusals = {
-        "learns its beta": isinstance(neuron.beta, nn.Parameter),
-        "learns its threshold": isinstance(neuron.threshold, nn.Parameter),
-        "has graded spikes": isinstance(neuron.graded_spikes_factor, nn.Parameter) or neuron.graded_spikes_factor != 1,
-        "has lateral inhibition": bool(neuron.inhibition),
+        "does not keep its own state: make it with init_hidden=True": not neuron.init_hidden,
+        "has graded spikes": isinstance(graded, nn.Parameter) or (graded is not None and bool((graded != 1).any())),
         "has a quantised state": bool(neuron.state_quant),
         "has its surrogate gradient disabled": bool(neuron.surrogate_disable),
-        "has a state function of its own": neuron.state_function != getattr(neuron, step),
+        "has a state function of its own": not isinstance(neuron, RefractoryLeaky)
+        and neuron.state_function != getattr(neuron, _STATE_FUNCTIONS[neuron.reset_mechanism]),  # type: ignore[index]
+        "learns its beta, which no step of it reads": isinstance(neuron, snn.Lapicque)
+        and isinstance(neuron.beta, nn.Parameter),
     }
-    if isinstance(neuron, RefractoryLeaky):  # knows neither the last of these, nor the next
-        refusals.pop("has a state function of its own")
-    else:
-        refusals["resets without delay"] = not neuron.reset_delay
     reason = next((reason for reason, holds in refusals.items() if holds), None)
     device = neuron.threshold.device
     return reason or pseudo_gradients.unsupported_reason(neuron.spike_grad, dtype, device)  # type: ignore[arg-type]
 
 
-def _read_leaky(neuron: nn.Module, like: Tensor) -> Leaky:
-    beta = neuron.beta.detach().clamp(0, 1).to(like)  # type: ignore[operator]
-    threshold = neuron.threshold.detach().to(like)  # type: ignore[operator]
+def _read_leaky(neuron: nn.Module, like: Tensor) -> Leaky | ModuleNeuron:
+    """Leaky neurons; those that compete, or show their membrane reset, by their module."""
+    if neuron.inhibition or not neuron.reset_delay:
+        return ModuleNeuron(neuron, like)
+    beta, threshold = neuron.beta, neuron.threshold
+    trained = [p if isinstance(p, nn.Parameter) and p.requires_grad else None for p in (beta, threshold)]
+    constants = {
+        "beta": beta.detach().clamp(0, 1).to(like),  # type: ignore[operator]
+        "threshold": threshold.detach().to(like),  # type: ignore[operator]
+        "spike_grad": neuron.spike_grad,
+        "learned": Learned(*trained) if any(p is not None for p in trained) else None,
+    }
     if isinstance(neuron, RefractoryLeaky):
         return Leaky(
-            beta,
-            threshold,
-            neuron.spike_grad,
+            **constants,  # type: ignore[arg-type]
             tau_ref=neuron.tau_ref,
             v_rest=neuron.v_rest,
             v_reset=neuron.v_reset,
             detach_reset=neuron.detach_reset,
         )
     reset = {"subtract": "subtract", "zero": "forget", "none": "none"}[neuron.reset_mechanism]  # type: ignore[index]
-    return Leaky(beta, threshold, neuron.spike_grad, reset=reset, detach_reset=True)  # type: ignore[arg-type]
+    return Leaky(**constants, reset=reset, detach_reset=True)  # type: ignore[arg-type]
 
 
-register_neuron(snn.Leaky, _read_leaky, unsupported_reason=_leaky_reason)
-register_neuron(RefractoryLeaky, _read_leaky, unsupported_reason=_leaky_reason)
+for _neuron in (snn.Leaky, RefractoryLeaky):
+    register_neuron(_neuron, _read_leaky, unsupported_reason=_reason)
+for _neuron in (snn.Synaptic, snn.Alpha, snn.Lapicque):
+    register_neuron(_neuron, ModuleNeuron, unsupported_reason=_reason)

@@ -26,6 +26,7 @@ from snntorch_brp.fused.dispatch import fire, fire_back
 from snntorch_brp.fused.dynamics import Dynamics, dynamics_of
 from snntorch_brp.fused.layers import Layer, NotFusible, dtype_of, neuron_shapes, plan, signature
 from snntorch_brp.fused.matmul import matrix_units_available
+from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.synapse import Saved, Synapse
 from snntorch_brp.layer_view import LayerView
@@ -135,7 +136,7 @@ class FusedEngine:
         if x.dim() < 2 or len(x) == 0 or x.shape[1] != len(labels):
             raise ValueError(f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}")
         self._refresh_plan(x)
-        if not self.layers[-1].synapse.learns:
+        if not self.layers[-1].learns:
             raise NotFusible(f"nothing that leads to the output '{self.layers[-1].name}' is to be trained")
         before = {p: p.grad for p in self.net.parameters()}
         for p in before:
@@ -259,10 +260,11 @@ class FusedEngine:
         input_grad = whole_network and layer is not self.layers[0]
         synapse: Synapse = layer.by_autograd if input_grad else layer.synapse
         constant = _same_at_every_step(x) and synapse.deterministic and not input_grad
+        learns = keep or learn is not None
         for rows in self._rows(layer, x, whole=input_grad or following is None):
             current, saved = synapse.forward(
                 x[:1, rows] if constant else x[:, rows],
-                keep_for_backward=keep or learn is not None,
+                keep_for_backward=learns,
                 input_grad=input_grad,
                 transient=not keep,
                 bf16_terms=self.bf16_terms,
@@ -278,7 +280,7 @@ class FusedEngine:
                 spikes = recycled(size, like=current, dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
             neuron = dynamics_of(layer.neuron, current)
-            membrane, rate = fire(current, neuron, spikes[:, rows], pool)
+            membrane, rate = fire(current, neuron, spikes[:, rows], pool, learns=learns)
             check_membranes({layer.name: membrane[-1]})
             if self.watch is not None:
                 self.watch(layer.name, rate)
@@ -311,13 +313,13 @@ class FusedEngine:
 
     def _learn(self, layer: Layer, chunk: Chunk, label: Tensor, y: Tensor | None) -> None:
         """The rule: what is sent to the layer, where its consolidation puts it, and the layer's own way back."""
-        if not layer.synapse.learns:
+        if not layer.learns:
             return
         v, rows = chunk.membrane, chunk.rows
         B_l = self.feedback.matrix(layer.name, v.shape[2:], like=v)
         view = LayerView(layer.name, layer.neuron)
         window = Activity(
-            _Spikes(v, chunk.neuron),
+            chunk.neuron.fired if isinstance(chunk.neuron, ModuleNeuron) else _Spikes(v, chunk.neuron),
             membrane=v,
             current=chunk.current,
             rate=chunk.rate,

@@ -51,6 +51,11 @@ class Layer:
     synapse: Synapse
     by_autograd: AutogradSynapse
 
+    @property
+    def learns(self) -> bool:
+        """Whether any parameter is to be trained."""
+        return self.synapse.learns or any(p.requires_grad for p in self.neuron.parameters())
+
 
 def plan(net: nn.Module) -> list[Layer]:
     """The layers of a network that the fused engine can run.
@@ -105,8 +110,12 @@ def dtype_of(net: nn.Module) -> torch.dtype:
     Raises:
         NotFusible: If there are several.
     """
-    constants = ((name, buffer) for name, buffer in net.named_buffers() if name.rpartition(".")[2] != "mem")
-    tensors = [*net.named_parameters(), *constants]
+    states = {
+        f"{name}.{key}".lstrip(".")
+        for name, module in net.named_modules()
+        for key in module._non_persistent_buffers_set
+    }
+    tensors = [*net.named_parameters(), *((name, buffer) for name, buffer in net.named_buffers() if name not in states)]
     first = next((tensor for _, tensor in tensors if tensor.is_floating_point()), None)
     dtype = torch.float32 if first is None else first.dtype
     for name, tensor in tensors:
@@ -177,9 +186,10 @@ def neuron_shapes(layers: Sequence[Layer], sample_shape: Sequence[int], dtype: t
         try:
             for module in layer.synapse.modules:
                 z = z if stateless(module).keeps_shape and _fits(z, module) else _shaped(z, module)
-            beta, threshold = (_meta(getattr(layer.neuron, name)) for name in ("beta", "threshold"))
-            if torch.broadcast_shapes(z.shape[1:], beta.shape, threshold.shape) != z.shape[1:]:
-                raise ValueError(f"beta and threshold do not fit neurons of shape {tuple(z.shape[1:])}")
+            named = (getattr(layer.neuron, name, None) for name in ("alpha", "beta", "threshold"))
+            constants = [constant.shape for constant in named if isinstance(constant, Tensor)]
+            if torch.broadcast_shapes(z.shape[1:], *constants) != z.shape[1:]:
+                raise ValueError(f"its constants do not fit neurons of shape {tuple(z.shape[1:])}")
         except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
             raise NotFusible(
                 f"an input of shape {tuple(sample_shape)} does not fit layer '{layer.name}': {error}"
@@ -225,8 +235,9 @@ def signature(net: nn.Module) -> list[object]:
             if name == "_parameters":
                 seen += [_parameter(p) for p in value.values() if p is not None]
             elif name == "_buffers":
+                states = module._non_persistent_buffers_set
                 seen += [
-                    (key, b.dtype, b.device, b.shape) for key, b in value.items() if b is not None and key != "mem"
+                    (key, b.dtype, b.device, b.shape) for key, b in value.items() if b is not None and key not in states
                 ]
             elif isinstance(value, dict | set):
                 seen += [_Same(part) for part in (value.values() if isinstance(value, dict) else value)]

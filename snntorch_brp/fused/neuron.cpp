@@ -222,11 +222,12 @@ void shape(const F* __restrict__ v, F* __restrict__ psi, int64_t n, const Neuron
     }
 }
 
-// The way back of n neurons of one sample, from `membrane` to gradients of the currents in the same place.
+// The way back of n neurons of one sample, from `membrane` to gradients of the currents in the same place; where
+// `grad_beta` is not null, gradients of decays and thresholds are taken, too.
 template <class F, bool own>
 void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neuron& neuron, const Strided& grad_spikes,
           const Strided& grad_membrane, const Strided& given_psi, int64_t b, int64_t offset, F* scratch,
-          uint8_t* in_window) {
+          uint8_t* in_window, F* grad_beta, F* grad_threshold) {
     const auto beta = constant<F, own>(neuron.beta, neuron.betas, offset);
     const auto threshold = constant<F, own>(neuron.threshold, neuron.thresholds, offset);
     const F v_rest = neuron.v_rest, v_reset = neuron.v_reset;
@@ -235,6 +236,11 @@ void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neur
     F *a_next = scratch, *through = scratch + n, *own_psi = scratch + 2 * n;
     F* flags = scratch + 3 * n;  // the last tau_ref flag gradients
     std::fill(a_next, a_next + n, F(0));
+    const bool learned = grad_beta != nullptr;
+    if (learned) {
+        std::fill(grad_beta, grad_beta + n, F(0));
+        std::fill(grad_threshold, grad_threshold + n, F(0));
+    }
     if (tau_ref > 1)  // how many spikes hold up the flag r_t
         for (int64_t t = 0; t < steps; ++t)
             for (int64_t i = 0; i < n; ++i) {
@@ -249,7 +255,7 @@ void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neur
         const F* gm = at<F>(grad_membrane, t, b, offset);
         const F* psi = at<F>(given_psi, t, b, offset);
         const F flag = through_flag ? F(1) : F(0);
-        if (forget && tau_ref == 1 && gs && !gm && neuron.form == BOXCAR) {  // the paper's case, in one loop
+        if (forget && tau_ref == 1 && gs && !gm && neuron.form == BOXCAR && !learned) {  // the paper's case, in one loop
             const F half_width = neuron.slope;
 #pragma omp simd
             for (int64_t i = 0; i < n; ++i) {
@@ -265,7 +271,7 @@ void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neur
             shape<F, own>(v, own_psi, n, neuron, threshold);
             psi = own_psi;
         }
-        if (tau_ref == 1 && gs && !gm) {  // snnTorch's own neurons
+        if (tau_ref == 1 && gs && !gm && !learned) {  // snnTorch's own neurons
             const F drops = forget ? F(0) : F(1);
 #pragma omp simd
             for (int64_t i = 0; i < n; ++i) {
@@ -288,6 +294,15 @@ void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neur
                 }
             }
         }
+        if (learned) {  // of one step of refractory period
+            const F taken_off = neuron.reset == SUBTRACT ? F(1) : F(0), dropped = forget ? F(0) : F(1);
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) {
+                const F s = v[i] > threshold[i] ? F(1) : F(0), kept = v[i] > threshold[i] ? dropped : F(1);
+                grad_beta[i] += kept * a_next[i] * (v[i] - v_rest);
+                grad_threshold[i] -= psi[i] * through[i] + taken_off * s * a_next[i];
+            }
+        }
         for (int64_t i = 0; i < n; ++i) {
             const bool up = forget && (tau_ref == 1 ? v[i] > threshold[i] : in_window[t * n + i] > 0);
             v[i] = a_next[i] = ((gm ? gm[i] : F(0)) + psi[i] * through[i]) + (up ? F(0) : beta[i] * a_next[i]);
@@ -295,9 +310,10 @@ void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neur
     }
 }
 
+// `learned`: null, or [2, B, N] for gradients of decays and of thresholds.
 template <class F, bool own>
 void adjoint(F* membrane, const Shape& shape, const Neuron& neuron, const Strided& grad_spikes,
-             const Strided& grad_membrane, const Strided& psi) {
+             const Strided& grad_membrane, const Strided& psi, F* learned) {
     const int64_t neurons = shape.planes * shape.height * shape.width;
     const int64_t pieces = (neurons + PIECE - 1) / PIECE;
 #pragma omp parallel if (shape.samples * neurons * shape.steps > 1 << 16)
@@ -308,9 +324,11 @@ void adjoint(F* membrane, const Shape& shape, const Neuron& neuron, const Stride
         for (int64_t b = 0; b < shape.samples; ++b)
             for (int64_t p = 0; p < pieces; ++p) {
                 const int64_t offset = p * PIECE;
+                F* grad_beta = learned ? learned + b * neurons + offset : nullptr;
                 back<F, own>(membrane + b * shape.sample_stride + offset, shape.step_stride, shape.steps,
                              std::min(PIECE, neurons - offset), neuron, grad_spikes, grad_membrane, psi, b, offset,
-                             scratch.data(), in_window.data());
+                             scratch.data(), in_window.data(), grad_beta,
+                             learned ? grad_beta + shape.samples * neurons : nullptr);
             }
     }
 }
@@ -331,9 +349,9 @@ extern "C" void neuron_struct_sizes(int64_t* sizes) {
     }
 #define ADJOINT(name, F)                                                                                            \
     extern "C" void name(F* membrane, const Shape* shape, const Neuron* neuron, const Strided* grad_spikes,         \
-                         const Strided* grad_membrane, const Strided* psi) {                                        \
+                         const Strided* grad_membrane, const Strided* psi, F* learned) {                            \
         const auto run = neuron->betas ? adjoint<F, true> : adjoint<F, false>;                                      \
-        run(membrane, *shape, *neuron, *grad_spikes, *grad_membrane, *psi);                                         \
+        run(membrane, *shape, *neuron, *grad_spikes, *grad_membrane, *psi, learned);                                       \
     }
 
 SCAN(scan_float32, float, float)

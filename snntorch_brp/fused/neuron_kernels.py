@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snntorch_brp.fused.build import check_structs, library
+from snntorch_brp.fused.learned_constants import before_first_step
 from snntorch_brp.fused.pointers import address
 from snntorch_brp.fused.scan import Leaky
 
@@ -71,6 +72,7 @@ def can_run(current: Tensor, neuron: Leaky) -> bool:
         current.device.type == "cpu"
         and current.dtype in (torch.float32, torch.float64)
         and neuron.tau_ref < 256
+        and (neuron.tau_ref == 1 or neuron.learned is None)
         and current.layout is torch.strided
         and current.numel() > 0
         and (_is_dense(current) or _is_channels_last(current))
@@ -109,17 +111,28 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
 def adjoint_(
     membrane: Tensor, neuron: Leaky, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
 ) -> Tensor:
-    """:func:`adjoint` in place: ``membrane`` becomes the gradient of the currents, and is returned."""
+    """:func:`adjoint` in place: ``membrane`` becomes the gradient of the currents, and is returned.
+
+    Gradients of constants that are learned are added to ``.grad``.
+    """
     psi = None if neuron.form is not None and neuron.form.name in _FORMS else neuron.psi(membrane)
     held = _in_memory(membrane)
     own = _own_constants(neuron, held, channels_last=not _is_dense(membrane))
     gradients = [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
+    learned = None if neuron.learned is None else held.new_empty(2, *held.shape[1:])  # of decay and threshold
     _function(f"adjoint_{_NAMES[membrane.dtype]}")(
         address(held, "membranes", dtype=membrane.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(_shape(membrane, (1, 1))),
         ctypes.byref(_neuron(neuron, own, held)),
         *(ctypes.byref(_strided(x, held)) for x in gradients),
+        None
+        if learned is None
+        else address(learned, "gradients", dtype=held.dtype, shape=(2, *held.shape[1:]), written=True),
     )
+    if neuron.learned is not None and learned is not None:
+        grad_beta, grad_threshold = (learned if _is_dense(membrane) else learned.movedim(-1, 2)).sum(1)
+        grad_threshold += before_first_step(membrane, membrane, neuron)  # of one step, and so of no membranes
+        neuron.learned.accumulate(grad_beta, grad_threshold)
     return membrane
 
 

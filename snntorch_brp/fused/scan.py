@@ -9,12 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snntorch_brp.fused import pseudo_gradients
+
+
+class Learned(NamedTuple):
+    """The parameters of one layer of leaky neurons, each None where it is a constant or frozen."""
+
+    beta: nn.Parameter | None
+    threshold: nn.Parameter | None
+
+    def accumulate(self, grad_beta: Tensor, grad_threshold: Tensor) -> None:
+        """Add gradients, one for each neuron ``[*]``, to ``.grad``; a decay that is clamped to 0..1 gets none."""
+        if self.beta is not None:
+            inside = (self.beta >= 0) & (self.beta <= 1)
+            _add(self.beta, grad_beta.sum_to_size(self.beta.shape) * inside)
+        if self.threshold is not None:
+            _add(self.threshold, grad_threshold.sum_to_size(self.threshold.shape))
+
+
+def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
+    gradient = gradient.to(parameter.dtype)
+    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,7 @@ class Leaky:
         v_rest: Resting potential, where the membrane starts.
         v_reset: Potential it restarts from while the flag is up.
         detach_reset: The gradient does not go through the flag.
+        learned: The parameters that decay and threshold are read from, where they are to be trained.
     """
 
     beta: Tensor
@@ -41,6 +62,7 @@ class Leaky:
     v_rest: float = 0.0
     v_reset: float = 0.0
     detach_reset: bool = False
+    learned: Learned | None = None
 
     @cached_property
     def form(self) -> pseudo_gradients.ClosedForm | None:

@@ -33,14 +33,20 @@ class Loops(nn.Module):
     [
         (Loops(), "'the network' is a Loops"),
         (nn.Sequential(nn.Linear(2, 2), lif(), Loops(), lif()), "'2' is a Loops"),
-        (nn.Sequential(nn.Linear(2, 2), snn.Synaptic(0.5, 0.5, init_hidden=True), lif()), "'1' is a Synaptic"),
+        (
+            nn.Sequential(nn.Linear(2, 2), snn.RLeaky(0.5, linear_features=2, init_hidden=True), lif()),
+            "'1' is a RLeaky",
+        ),
         (nn.Sequential(nn.Linear(2, 2), snn.Leaky(0.5), lif()), "'1' does not keep its own state"),
-        (nn.Sequential(nn.Linear(2, 2), lif(learn_beta=True), lif()), "'1' learns its beta"),
+        (nn.Sequential(nn.Linear(2, 2), lif(graded_spikes_factor=2), lif()), "'1' has graded spikes"),
+        (
+            nn.Sequential(nn.Linear(2, 2), snn.Lapicque(torch.tensor(0.5), learn_beta=True, init_hidden=True), lif()),
+            "beta",
+        ),
         (nn.Sequential(nn.Linear(2, 2), lif(output=True), lif()), "'1' returns its membrane too"),
         (nn.Sequential(nn.Linear(2, 2), lif()), "has 1 spiking layers"),
         (nn.Sequential(lif(), nn.Linear(2, 2), lif(), nn.Linear(2, 2)), "Linear follows the last neuron '2'"),
         (nn.Sequential(nn.Linear(2, 2), lif(), nn.Flatten(0), lif()), "'2' flattens from dimension 0"),
-        (nn.Sequential(nn.Linear(2, 2), snn.Leaky(0.5, init_hidden=True, reset_delay=False), lif()), "without delay"),
         (nn.Sequential(nn.Linear(2, 2), shared := lif(), nn.Linear(2, 2), shared), "'3' is used twice"),
     ],
 )
@@ -95,8 +101,9 @@ def test_the_trainer_takes_the_fast_path_where_it_can():
 
 
 def test_the_trainer_says_what_is_in_the_way():
-    net = nn.Sequential(nn.Linear(6, 5), snn.Synaptic(0.5, 0.5, init_hidden=True), nn.Linear(5, 2), lif())
-    with pytest.raises(NotFusible, match="'1' is a Synaptic"):
+    recurrent = snn.RLeaky(0.5, linear_features=5, init_hidden=True)
+    net = nn.Sequential(nn.Linear(6, 5), recurrent, nn.Linear(5, 2), lif())
+    with pytest.raises(NotFusible, match="'1' is a RLeaky"):
         BRPTrainer(net, num_classes=2, engine="fused")
     BRPTrainer(net, num_classes=2).step(torch.rand(4, 3, 6), torch.tensor([0, 1, 0]))  # attach instead
     with pytest.raises(ValueError, match="engine must be"):

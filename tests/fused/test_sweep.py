@@ -1,8 +1,9 @@
 """Random networks through both engines: both answers equal, or both refused.
 
 What is drawn: layers and their strides, dilation, groups, padding and its modes, odd sizes, poolings in all spellings
-before and after the neurons, norms, dropout that drops nothing, surrogates, resets, constants of one's own for each
-neuron, dtypes, channels-last weights, direct coding, frozen weights, hooks and parametrizations.
+before and after the neurons, norms, dropout that drops nothing, kinds of neurons, surrogates, resets, constants of
+one's own for each neuron, learned or not, dtypes, channels-last weights, direct coding, frozen weights, hooks and
+parametrizations.
 """
 
 from __future__ import annotations
@@ -161,6 +162,7 @@ class Draw:
         beta = torch.rand(shape) if own else rng.choice([0.2, 0.9, 1.0])
         threshold = torch.rand(shape) + 0.1 if own and rng.random() < 0.5 else rng.choice([0.1, 0.5])
         spike_grad = rng.choice(SURROGATES[:2] if self.boxcars else SURROGATES)
+        learned = {"learn_beta": rng.random() < 0.15, "learn_threshold": rng.random() < 0.15}
         if rng.random() < 0.4:
             return RefractoryLeaky(
                 beta,
@@ -171,15 +173,24 @@ class Draw:
                 detach_reset=rng.random() < 0.5,
                 spike_grad=spike_grad,
                 init_hidden=True,
+                **learned,
             )
-        return snn.Leaky(
-            beta,
-            threshold,
-            spike_grad=spike_grad,
-            reset_mechanism=rng.choice(["subtract", "zero", "none"]),
-            learn_beta=rng.random() < 0.05,
-            init_hidden=True,
-        )
+        options = {
+            "spike_grad": spike_grad,
+            "reset_mechanism": rng.choice(["subtract", "zero", "none"]),
+            "inhibition": len(shape) == 1 and rng.random() < 0.1,
+            "init_hidden": True,
+        }
+        kind = rng.choice([snn.Leaky] * 6 + [snn.Synaptic, snn.Alpha, snn.Lapicque])
+        if kind is snn.Lapicque:
+            return snn.Lapicque(R=rng.choice([1.0, 2.0]), C=rng.choice([1.5, 4.0]), threshold=threshold, **options)
+        if kind is snn.Alpha:
+            return snn.Alpha(rng.choice([0.9, 0.7]), rng.choice([0.6, 0.2]), threshold, **options, **learned)
+        options["reset_delay"] = rng.random() < 0.8
+        if kind is snn.Synaptic:
+            alpha = torch.rand(shape) if own else rng.choice([0.5, 1.0])
+            return snn.Synaptic(alpha, beta, threshold, learn_alpha=rng.random() < 0.3, **options, **learned)
+        return snn.Leaky(beta, threshold, **options, **learned)
 
     def disturb(self) -> Callable[[nn.Module], None]:
         """Something that people do to networks."""
@@ -271,12 +282,17 @@ def difference_of_others(seed: int) -> list[str | None]:
     return found
 
 
+IGNORED = pytest.mark.filterwarnings("ignore:no hidden layer and no output reaches", "ignore:Inhibition is")
+
+
+@IGNORED
 @settings(max_examples=int(os.environ.get("SWEEP_EXAMPLES", "150")), deadline=None, derandomize=True)
 @given(st.integers(0, 2**31 - 1))
 def test_random_networks(seed):
     assert settled(seed) is None
 
 
+@IGNORED
 @pytest.mark.hostile
 def test_random_networks_for_long():
     end, seed, tried = time.monotonic() + LONG_RUN, random.randrange(2**31), 0
