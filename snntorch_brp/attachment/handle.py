@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -12,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from snntorch_brp.activity import Activity
+from snntorch_brp.attachment.hooks import AfterLayer, BeforeLayer, cut_inputs
 from snntorch_brp.attachment.record import LayerRecord
-from snntorch_brp.consolidation import Consolidation
+from snntorch_brp.consolidation import Consolidation, Gradients
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.neurons import fault, reset_state, spiking_layers, unwrapped
@@ -74,17 +75,19 @@ class Handle(ABC):
             RuntimeError: If a spiking layer of the network is attached already.
         """
         for layer in self._layers:
-            if any(isinstance(hook, _ForwardHook) for hook in layer.module._forward_hooks.values()):
+            if any(isinstance(hook, AfterLayer) for hook in layer.module._forward_hooks.values()):
                 raise RuntimeError(
                     f"layer '{layer.name}' is attached already: leave the other `with attach(...)` block first, or "
                     "call .remove() on its handle"
                 )
         for layer in self._layers:
-            self._hooks.append(layer.module.register_forward_pre_hook(_PreHook(self._before, layer), with_kwargs=True))
-            self._hooks.append(layer.module.register_forward_hook(_ForwardHook(self._after, layer), with_kwargs=True))
+            self._hooks.append(
+                layer.module.register_forward_pre_hook(BeforeLayer(self._before, layer), with_kwargs=True)
+            )
+            self._hooks.append(layer.module.register_forward_hook(AfterLayer(self._after, layer), with_kwargs=True))
             recurrent = getattr(layer.module, "recurrent", None)
             if self.consolidation.without_recurrence and isinstance(recurrent, nn.Module):
-                self._hooks.append(recurrent.register_forward_pre_hook(_cut_inputs))
+                self._hooks.append(recurrent.register_forward_pre_hook(cut_inputs))
         return self
 
     def remove(self) -> None:
@@ -112,9 +115,20 @@ class Handle(ABC):
         self.clear()
         reset_state(self.net)
 
-    @property
     def _listening(self) -> bool:
         return self.propagation.local and self.net.training and torch.is_grad_enabled()
+
+    def _gradients(self, window: Activity, output: Tensor | None) -> Gradients | None:
+        """The rule, applied to one layer: what is sent to it, and what it makes of that; None where it does not learn.
+
+        Args:
+            window: What the layer did.
+            output: The output that the label is compared with, for the rules that do.
+        """
+        rate = window.rate
+        B_l = self.feedback.matrix(window.layer.name, rate.shape[1:], like=rate)
+        delta = self.propagation.delta(window.label, window=window, feedback=B_l, output=output)  # type: ignore[arg-type]
+        return None if delta is None else self.consolidation.gradients(delta, window)
 
     @abstractmethod
     def _before(self, layer: LayerRecord, given: Sequence[Any]) -> Sequence[Any]:
@@ -156,58 +170,3 @@ def _named_modules(net: nn.Module, output: OutputNames) -> dict[str, nn.Module]:
             raise ValueError(f"{got} is not a module of the network; there are: {', '.join(filter(None, modules))}")
         found[name] = modules[name]
     return found
-
-
-def _cut_inputs(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What a layer hears of itself, without its graph: for rules that leave the recurrence out."""
-    return tuple(arg.detach() if isinstance(arg, Tensor) else arg for arg in args)
-
-
-class Attaching:
-    """A hook that belongs to a handle: what copying or saving an attached network makes of it belongs to none."""
-
-    def __reduce__(self) -> tuple[type[_Resting], tuple[()]]:
-        return _Resting, ()
-
-
-class _Hook(Attaching):
-    """A hook that calls one method of the handle, out of torch.compile's sight: its records change with every call.
-
-    Where nothing has been compiled, torch's compiler, slow to import, is left alone.
-    """
-
-    def __init__(self, call: Callable[..., Any], layer: LayerRecord) -> None:
-        self.call, self.layer, self.hidden = call, layer, False
-        self.hide()
-
-    def hide(self) -> None:
-        """Keep torch.compile from tracing into the handle, once it is there."""
-        if not self.hidden and "torch._dynamo" in sys.modules:
-            reason = "attach keeps what every layer does outside the compiled graph: compile without fullgraph=True"
-            self.call, self.hidden = torch.compiler.disable(self.call, reason=reason), True
-
-
-class _PreHook(_Hook):
-    """Tells the handle which states a layer is about to continue from."""
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.hide()
-        positional, named = args[1:], {name: value for name, value in kwargs.items() if name != "input_"}
-        states = self.call(self.layer, [*positional, *named.values()])
-        kwargs = {**kwargs, **dict(zip(named, states[len(positional) :], strict=True))}
-        return (*args[:1], *states[: len(positional)]), kwargs
-
-
-class _ForwardHook(_Hook):
-    """Hands what a layer did to the handle, and to the next layer what the handle gives in its place."""
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        self.hide()
-        return self.call(self.layer, args[0] if args else kwargs["input_"], output)
-
-
-class _Resting:
-    """What copying or saving an attached network makes of its hooks: the copy belongs to no handle."""
-
-    def __call__(self, *args: Any) -> None:
-        """Do nothing."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from snntorch_brp.attachment.handle import Handle
 
 
 class Readout:
@@ -27,14 +23,9 @@ class Readout:
         """Forget the sequence."""
         self._given.clear()
 
-    def hook(self, handle: Handle) -> Callable[..., None]:
-        """A forward hook that keeps what the module gives while the handle is listening."""
-
-        def keep(module: nn.Module, args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-            if handle._listening:
-                self._given.append((output[0] if isinstance(output, tuple) else output).detach())
-
-        return keep
+    def keep(self, module: nn.Module, args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        """Keep what the module gave in one call."""
+        self._given.append((output[0] if isinstance(output, tuple) else output).detach())
 
     def output(self, num_classes: int, rule: str, *, stepwise: bool, of_classes: bool) -> Tensor:
         """What was given, its mean over time ``[B, K]`` or, ``stepwise``, ``[T, B, K]``; ``of_classes`` its softmax."""

@@ -131,6 +131,10 @@ class LayerRecord:
         if "current" in keeps:
             self.current.append(current)
 
+    def keep_recurrent(self, module: nn.Module, args: tuple[Any, ...], current: Tensor) -> None:
+        """Keep the current that the layer's own spikes made, with its graph, which ends at the recurrent weights."""
+        self.recurrent.append(current)
+
     def hand_on(self, output: Any, *, watch_spikes: bool, keep_all: bool) -> Any:
         """Cut what the layer gives, and what its module keeps, from the graph.
 

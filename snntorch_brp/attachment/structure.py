@@ -14,6 +14,62 @@ from snntorch_brp.attachment.record import LayerRecord
 from snntorch_brp.runtime.graph import Reach, Summary, reach, summaries, terms
 
 
+class Structure:
+    """Which layers of a network are hidden and which are outputs, from one sequence to the next.
+
+    Args:
+        net: The network.
+        layers: Its spiking layers.
+        outputs: Those that were named as outputs.
+        known: There is nothing to find out: the outputs were named, be they these or readouts that do not spike.
+    """
+
+    def __init__(
+        self, net: nn.Module, layers: Sequence[LayerRecord], outputs: Sequence[LayerRecord], *, known: bool
+    ) -> None:
+        self.outputs = list(outputs)
+        self.known = known
+        self._net, self._layers = net, layers
+        self._owner: dict[int, str] = {}  # hidden layers by the ids of their parameters
+        self._trainable: list[bool] | None = None  # which parameters asked for a gradient when that was found out
+
+    def check(self, loss: Tensor | None, last: LayerRecord) -> list[LayerRecord]:
+        """Check that a loss reaches no hidden weights; gives the outputs, found out where they are not known.
+
+        Args:
+            loss: The loss of the sequence that has run, if there is one.
+            last: The layer that was called last.
+
+        Raises:
+            RuntimeError: If it does reach some, or if there is no hidden layer.
+        """
+        terms = LossTerms(loss, self._layers)
+        trainable = [p.requires_grad for p in self._net.parameters()]
+        outputs, graphs = self.outputs, {}
+        if trainable != self._trainable or not self.known:
+            graphs = {layer: reach(tensor.grad_fn for tensor in layer.emitted) for layer in self._layers if layer.steps}
+            outputs = self.outputs if self.known or loss is None else find_outputs(terms, graphs, last)
+            self._owner = owners({layer: graph for layer, graph in graphs.items() if layer not in outputs})
+            self._trainable = trainable
+        hidden = [layer for layer in self._layers if layer not in outputs]
+        if not hidden:
+            raise RuntimeError(
+                f"{type(self._net).__name__} has no hidden spiking layer, since the loss sees all of them: a local "
+                "rule has nothing to train, and loss.backward() does the rest"
+            )
+        check_hidden_unseen(terms, hidden)
+        check_parameters(terms, {layer: graphs[layer] for layer in outputs if layer in graphs}, self._owner)
+        return outputs
+
+    def settle(self, outputs: Sequence[LayerRecord], *, known: bool) -> None:
+        """Remember the outputs once their sequence has been learned from."""
+        self.outputs, self.known = list(outputs), self.known or known
+
+    def hidden_parameters(self) -> dict[str, Tensor]:
+        """The parameters of hidden layers, by name."""
+        return {name: p for name, p in self._net.named_parameters() if id(p) in self._owner}
+
+
 class LossTerms:
     """What each summand of a loss depends on.
 

@@ -1,0 +1,61 @@
+"""What a rule and a network must be like to learn while the network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import snntorch as snn
+from torch import nn
+
+from snntorch_brp.attachment.record import LayerRecord
+from snntorch_brp.consolidation import Consolidation
+from snntorch_brp.neurons import takes_sequence
+from snntorch_brp.propagation import Propagation
+from snntorch_brp.traces import decays_of
+
+
+def check_layers(layers: Sequence[LayerRecord], readouts: Sequence[str], net: nn.Module, *, traces: bool) -> None:
+    """Raise ValueError unless the layers of a network can learn at every step, with ``traces`` or without."""
+    for layer in layers:
+        if reason := _unsupported_reason(layer.module, traces):
+            raise ValueError(f"layer '{layer.name}', a {type(layer.module).__name__}, {reason}")
+    if readouts:
+        raise ValueError(
+            f"online learning trains spiking outputs, and output='{readouts[0]}' does not spike: use credit='full'"
+        )
+    if len(layers) < 2:
+        raise ValueError(
+            f"{type(net).__name__} has one spiking layer, and online learning needs two, a hidden one and the output: "
+            "put a neuron behind each layer, or use credit='full', which knows readouts"
+        )
+
+
+def check_rule(propagation: Propagation, consolidation: Consolidation) -> None:
+    """Raise ValueError unless all that a rule needs is there at every step."""
+    if not propagation.local:
+        raise ValueError(
+            f"{type(propagation).__name__} takes the true gradient through all layers and steps, which is not there "
+            "before the sequence ends: use credit='full', or OTTT(), which takes it step by step"
+        )
+    if not consolidation.causal:
+        raise ValueError(
+            f"{type(consolidation).__name__} needs the whole sequence (it is not causal): use credit='full', or a "
+            "consolidation such as PseudoGradient()"
+        )
+
+
+def _unsupported_reason(module: nn.Module, traces: bool) -> str | None:
+    """Why a neuron cannot learn online, and the way out."""
+    if takes_sequence(module):
+        return "runs a whole sequence at once: use credit='full'"
+    reason = None
+    leaky = isinstance(module, snn.Leaky | snn.RLeaky | snn.Synaptic | snn.RSynaptic)
+    if not leaky or isinstance(module, snn.DeltaLeaky):
+        reason = "has more to its memory than a leaky membrane and a synaptic current"
+    elif any(decay.numel() != 1 for decay in decays_of(module)):
+        reason = "has a decay for each neuron, where a trace of the input needs one for the layer"
+    elif not getattr(module, "reset_delay", True):
+        reason = "resets within the step"
+    elif not getattr(module, "all_to_all", True) and module.learn_recurrent:
+        reason = "learns one-to-one recurrent weights, which have no trace here"
+    return f"{reason}: use credit='instant' or 'full'" if traces and reason else None
