@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snntorch_brp.fused import sparse_conv
-from snntorch_brp.fused.synapse import Saved, Synapse, batched, stateless, unbatched
+from snntorch_brp.fused.synapse import Saved, Synapse, batched, rounding, stateless, unbatched
 from snntorch_brp.weight_standardization import effective_weight
 
 
@@ -35,7 +35,7 @@ class AutogradSynapse(Synapse):
         repeats: int = 1,
     ) -> tuple[Tensor, Saved]:
         """See :class:`Synapse`."""
-        with torch.set_grad_enabled(keep_for_backward):
+        with torch.set_grad_enabled(keep_for_backward), rounding(x, bf16_terms):
             source = x.detach().requires_grad_(input_grad)
             z, (B, T) = batched(source)
             for module in self.modules:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.fused import sparse_conv
+from snntorch_brp.fused import matmul, sparse_conv
 from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
 from snntorch_brp.fused.synapse import (
     Saved,
@@ -18,6 +18,7 @@ from snntorch_brp.fused.synapse import (
     plain_windows,
     register_stateless,
     register_synapse,
+    rounding,
     unbatched,
     weight_with_its_way_back,
 )
@@ -55,7 +56,10 @@ class ConvSynapse(Synapse):
         self._before = nn.Sequential(*(before if self.pool == (1, 1) else before[1:]))
 
     def preferred_input(self, dtype: torch.dtype, bf16_terms: int) -> tuple[tuple[int, int], torch.dtype]:
-        """In one byte each, unless pooling makes fractions of them."""
+        """In bfloat16 for products in it; else in one byte each, unless pooling makes fractions of them."""
+        weight = self.conv.weight
+        if weight.device.type != "cpu" and matmul.takes_bfloat16(weight, bf16_terms):
+            return self.pool, torch.bfloat16
         return self.pool, torch.uint8 if self.pool == (1, 1) else dtype
 
     def forward(
@@ -82,8 +86,9 @@ class ConvSynapse(Synapse):
                 return unbatched(current, B, T), Saved(z, weight, sparse=True, winners=winners)
             if self.after == NO_POOL:
                 z, laid_out = _laid_out(z, weight)
-                return unbatched(self.conv._conv_forward(z, laid_out, self.conv.bias), B, T), Saved(z, weight)
-        with torch.set_grad_enabled(keep_for_backward):
+                with rounding(z, bf16_terms):
+                    return unbatched(self.conv._conv_forward(z, laid_out, self.conv.bias), B, T), Saved(z, weight)
+        with torch.set_grad_enabled(keep_for_backward), rounding(z, bf16_terms):
             current = unbatched(self._dense(z), B, T)
         return current.detach(), Saved(z, current=current)
 
@@ -126,7 +131,7 @@ def _dense_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple
     bias = conv.bias is not None
     shape = [conv.out_channels] if bias else None
     geometry = (conv.stride, conv.padding, conv.dilation, False, [0] * len(conv.stride), conv.groups)
-    z, weight = _laid_out(z, conv.weight)
+    z, weight = _laid_out(z.to(a.dtype), conv.weight.to(a.dtype))
     _, weight_grad, bias_grad = torch.ops.aten.convolution_backward(a, z, weight, shape, *geometry, [False, True, bias])
     return weight_grad, bias_grad
 

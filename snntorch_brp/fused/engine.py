@@ -22,12 +22,13 @@ from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.finite import check_loss, check_membranes
 from snntorch_brp.fused.buffers import recycled
-from snntorch_brp.fused.dispatch import fire, fire_back
+from snntorch_brp.fused.dispatch import fire, fire_back, holds_bits, spikes_on
 from snntorch_brp.fused.dynamics import Dynamics, dynamics_of
 from snntorch_brp.fused.layers import Layer, NotFusible, dtype_of, neuron_shapes, plan, signature
 from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import pooled
+from snntorch_brp.fused.scan import state_dtype
 from snntorch_brp.fused.synapse import Saved, Synapse
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
@@ -45,7 +46,8 @@ class Chunk:
     """What some samples did in one layer."""
 
     rows: slice
-    membrane: Tensor  # [T, b, *]
+    tape: Tensor  # [T, b, *], the membranes or what else the neurons' way back needs
+    dtype: torch.dtype  # of the currents
     neuron: Dynamics
     synapse: Synapse
     saved: Saved
@@ -66,8 +68,9 @@ class FusedEngine:
         feedback: The fixed matrices B_l; drawn anew when None.
         reduction: "mean" takes hidden gradients as the mean over the batch; "sum" is the authors' code.
         chunk: Samples that run through a layer at a time; what fits in cache when None.
-        precision: "bfloat16" rounds weights and gradients in the products of float32 networks on processors with
-            matrix units; sums, membranes and the weights themselves stay in float32.
+        precision: "bfloat16" rounds weights and gradients in the products of float32 networks, on processors with
+            matrix units and on any other device, there the currents, too; sums, membranes and the weights themselves
+            stay in float32.
 
     Raises:
         NotFusible: If the network does not qualify; the message names the module in the way.
@@ -112,11 +115,13 @@ class FusedEngine:
         self.reduction = reduction
         self.chunk = chunk
         self.bf16_terms = {"float32": 3, "bfloat16": 1}[precision]
-        if precision == "bfloat16" and not matrix_units_available():
+        on_cpu = all(p.device.type == "cpu" for p in net.parameters())
+        if precision == "bfloat16" and on_cpu and not matrix_units_available():
             logger.warning("no bfloat16 matrix units here: the fused engine computes its products in float32")
         self.watch: Callable[[str, Tensor], None] | None = None  # is told a layer's name and rates, [b, *]
         self._key: object = None  # the input for which the numbers of neurons are known
         self._neurons: dict[str, int] = {}
+        self._dtype = dtype_of(net)
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill ``.grad`` of every parameter from one batch; gradients add up as in PyTorch.
@@ -154,7 +159,7 @@ class FusedEngine:
         return result
 
     def _learn_from(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        label = self.propagation.label(labels, self.feedback.num_classes, len(x), x.dtype)
+        label = self.propagation.label(labels, self.feedback.num_classes, len(x), state_dtype(x.dtype))
         at_once = self.propagation.local and not self.propagation.needs_output
         *hidden, output = self.layers
         kept: list[list[Chunk]] = []
@@ -205,6 +210,10 @@ class FusedEngine:
         self._backward(last, grad_spikes=grad_spikes)
         return loss, self._rates(spikes)
 
+    @property
+    def _looks_at_membranes(self) -> bool:
+        return "membrane" in self.propagation.keeps | self.consolidation.keeps
+
     def _rates(self, spikes: Tensor) -> Tensor:
         """The output rate y, ``[B, K]``; where several neurons code for a class (a population code), their mean."""
         return spikes.mean(0).unflatten(1, (self.feedback.num_classes, -1)).mean(-1)
@@ -234,8 +243,9 @@ class FusedEngine:
         key = x.shape[2:], x.dtype
         if key == self._key:
             return
-        if x.dtype is not dtype_of(self.net):
-            raise NotFusible(f"the input is {x.dtype} and the network {dtype_of(self.net)}")
+        self._dtype = dtype_of(self.net)
+        if x.dtype is not self._dtype:
+            raise NotFusible(f"the input is {x.dtype} and the network {self._dtype}")
         shapes = neuron_shapes(self.layers, *key)
         if len(shapes[-1]) != 1 or shapes[-1][0] % self.feedback.num_classes:
             raise ValueError(
@@ -271,20 +281,21 @@ class FusedEngine:
                 repeats=len(x) if constant else 1,
             )
             current = _repeated(current, len(x)) if constant else current
-            held = current.clone() if "current" in self.consolidation.keeps else None
-            pool, dtype = (1, 1), current.dtype
+            state = state_dtype(current.dtype)
+            held = current.to(state, copy=True) if "current" in self.consolidation.keeps else None
+            pool, dtype = (1, 1), self._dtype
             if following is not None and not whole_network:
                 pool, dtype = following.synapse.preferred_input(dtype, self.bf16_terms)
             if spikes is None:
                 size = (x.shape[1], len(x), *pooled(current.shape, pool)[2:])
                 spikes = recycled(size, like=current, dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
-            neuron = dynamics_of(layer.neuron, current)
-            membrane, rate = fire(current, neuron, spikes[:, rows], pool, learns=learns)
-            check_membranes({layer.name: membrane[-1]})
+            neuron = dynamics_of(layer.neuron, current.new_empty((), dtype=state))
+            tape, rate = fire(current, neuron, spikes[:, rows], pool, learns=learns, membranes=self._looks_at_membranes)
+            check_membranes({layer.name: rate if holds_bits(tape) else tape[-1]})
             if self.watch is not None:
                 self.watch(layer.name, rate)
-            chunk = Chunk(rows, membrane, neuron, synapse, saved, rate, constant, held)
+            chunk = Chunk(rows, tape, current.dtype, neuron, synapse, saved, rate, constant, held)
             if learn is not None:
                 self._learn(layer, chunk, learn, None)
             if keep:
@@ -315,12 +326,12 @@ class FusedEngine:
         """The rule: what is sent to the layer, where its consolidation puts it, and the layer's own way back."""
         if not layer.learns:
             return
-        v, rows = chunk.membrane, chunk.rows
-        B_l = self.feedback.matrix(layer.name, v.shape[2:], like=v)
+        tape, rows = chunk.tape, chunk.rows
+        B_l = self.feedback.matrix(layer.name, tape.shape[2:], like=chunk.rate)
         view = LayerView(layer.name, layer.neuron)
         window = Activity(
-            chunk.neuron.fired if isinstance(chunk.neuron, ModuleNeuron) else _Spikes(v, chunk.neuron),
-            membrane=v,
+            chunk.neuron.fired if isinstance(chunk.neuron, ModuleNeuron) else _Spikes(tape, chunk.neuron),
+            membrane=None if holds_bits(tape) else tape,
             current=chunk.current,
             rate=chunk.rate,
             layer=view,
@@ -344,7 +355,7 @@ class FusedEngine:
         grad_membrane: Tensor | None = None,
         grad_current: Tensor | None = None,
     ) -> Tensor | None:
-        a = fire_back(chunk.membrane, chunk.neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
+        a = fire_back(chunk.tape, chunk.neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane, dtype=chunk.dtype)
         if grad_current is not None:
             a += grad_current
         return chunk.synapse.backward(a.sum(0, keepdim=True) if chunk.constant_input else a, chunk.saved)
@@ -376,15 +387,15 @@ def _repeated(current: Tensor, steps: int) -> Tensor:
 
 
 class _Spikes(Sequence[Tensor]):
-    """The spikes of a window, made of its membranes when a rule asks for them."""
+    """The spikes of a window, made of its tape when a rule asks for them."""
 
-    def __init__(self, membrane: Tensor, neuron: Dynamics) -> None:
-        self.membrane, self.neuron = membrane, neuron
+    def __init__(self, tape: Tensor, neuron: Dynamics) -> None:
+        self.tape, self.neuron = tape, neuron
 
     def __len__(self) -> int:
-        return len(self.membrane)
+        return len(self.tape)
 
     def __getitem__(self, t: int) -> Tensor:  # type: ignore[override]
         if not -len(self) <= t < len(self):
             raise IndexError(t)
-        return self.neuron.spikes(self.membrane[t])
+        return spikes_on(self.tape[t], self.neuron)

@@ -13,6 +13,7 @@ from torch.nn.modules import module as torch_module
 from snntorch_brp.fused import conv_synapse, linear_synapse  # noqa: F401  (they make themselves known)
 from snntorch_brp.fused.autograd_synapse import AutogradSynapse
 from snntorch_brp.fused.dynamics import unsupported_reason
+from snntorch_brp.fused.scan import state_dtype
 from snntorch_brp.fused.synapse import Synapse, known_modules, stateless, synapse_of
 from snntorch_brp.neurons import is_spiking
 
@@ -84,7 +85,7 @@ def plan(net: nn.Module) -> list[Layer]:
             raise NotFusible(f"'{name}' is used twice: each place in the network needs a module of its own")
         seen.add(module)
         if is_spiking(module):
-            reason = unsupported_reason(module, dtype)
+            reason = unsupported_reason(module, state_dtype(dtype))
             if reason is not None:
                 raise NotFusible(f"'{name}' {reason}")
             layers.append(_layer(name, module, between, behind_neuron=bool(layers)))

@@ -53,17 +53,11 @@ class LinearSynapse(Synapse):
         self._before = nn.Sequential(*before)
 
     def preferred_input(self, dtype: torch.dtype, bf16_terms: int) -> tuple[tuple[int, int], torch.dtype]:
-        """In bfloat16 for the matrix units; else in one byte each, unless pooling makes fractions of them."""
+        """In bfloat16 for products in it; else in one byte each, unless pooling makes fractions of them."""
         among = math.prod(self.pool)  # sums of spikes over a power of two are exact up to the 8 bits of bfloat16
         exact = bf16_terms == 1 or (among.bit_count() == 1 and among <= 256)
-        weight = self.linear.weight
-        if (
-            exact
-            and weight.dtype is torch.float32
-            and weight.device.type == "cpu"
-            and all(isinstance(module, nn.Flatten | nn.Identity) for module in self._before)
-            and matmul.matrix_units_available()
-        ):
+        plain = all(isinstance(module, nn.Flatten | nn.Identity) for module in self._before)
+        if exact and plain and matmul.takes_bfloat16(self.linear.weight, bf16_terms):
             return self.pool, torch.bfloat16
         return self.pool, torch.uint8 if self.pool == (1, 1) else dtype
 
@@ -101,7 +95,7 @@ class LinearSynapse(Synapse):
         a = batched(a)[0].flatten(0, -2)
         z, weight = saved.source.flatten(0, -2), saved.weight
         into: Tensor | None = None
-        norm, total = self._norm if saved.source.dim() == 2 else None, a.sum(0)
+        norm, total = self._norm if saved.source.dim() == 2 else None, a.sum(0, dtype=self.linear.weight.dtype)
         accumulate(self.linear.bias, total)
         if weight is None or not weight.requires_grad:
             return

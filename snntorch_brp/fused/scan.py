@@ -92,6 +92,14 @@ class Leaky:
         return adjoint(membrane, self, grad_spikes=grad_spikes, grad_membrane=grad_membrane)
 
 
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """In which dtype membranes, rates and signals are held where currents are of this one: 32 bits at least.
+
+    Eight bits of mantissa would lose most of what a slow membrane gathers, one small current after the other.
+    """
+    return torch.promote_types(dtype, torch.float32)
+
+
 def scan(current: Tensor, neuron: Leaky) -> Tensor:
     """Membrane potentials from input currents, from rest (eq. 2)::
 

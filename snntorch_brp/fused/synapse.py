@@ -217,6 +217,11 @@ def unbatched(z: Tensor, B: int, T: int) -> Tensor:
     return z.unflatten(0, (B, T)).transpose(0, 1)
 
 
+def rounding(x: Tensor, bf16_terms: int) -> torch.autocast:
+    """Products in bfloat16 inside the block, where they are asked for and PyTorch makes them: off the CPU."""
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=bf16_terms == 1 and x.device.type != "cpu")
+
+
 def weight_with_its_way_back(synapse: nn.Module) -> Tensor:
     """What a synapse multiplies with, for :func:`accumulate`: small work, on the weights alone."""
     with torch.enable_grad():
@@ -230,6 +235,7 @@ def accumulate(parameter: Tensor | None, gradient: Tensor | None) -> None:
     """
     if parameter is None or gradient is None or not parameter.requires_grad:
         return
+    gradient = gradient.to(parameter.dtype)
     if parameter.is_leaf:
         parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     else:

@@ -82,7 +82,8 @@ def scan(
     """Membranes or bits (the tape), pooled spikes and rates from currents ``[T, B, planes, height, width]``.
 
     Each row of the block is one window of the pooling, of ``PAD`` places of which ``POOL_H * POOL_W`` are real; the
-    tape may be the currents. Strides, the neurons and the width come in units of ``WIDE`` elements.
+    tape may be the currents. Strides, the neurons and the width come in units of ``WIDE`` elements. With ``BITS`` the
+    rate is NaN where a membrane was not finite.
     """
     neurons, width = neurons * WIDE, width * WIDE
     high, wide = (height + POOL_H - 1) // POOL_H, (width + POOL_W - 1) // POOL_W
@@ -135,6 +136,7 @@ def scan(
                 held_up = fired if TAU_1 else since < tau_ref
                 open_to = pseudo_gradient(v - threshold, slope, other, SURROGATE) > 0
                 kept = fired.to(tl.uint8) | (open_to.to(tl.uint8) << 1) | (held_up.to(tl.uint8) << 2)
+                count += tl.where(there, v - v, 0.0)  # NaN where v is not finite, which the bits do not tell
             tl.store(kept_to + t * (tape_step * WIDE), kept, inside & there)
             pooled = tl.max(s, 1) if MAX else tl.div_rn(tl.sum(s, 1), among)
             tl.store(s_to + t * (spikes_step * WIDE), pooled.to(spikes_at.dtype.element_ty), whole & there)

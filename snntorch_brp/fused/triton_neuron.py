@@ -68,8 +68,12 @@ def can_run(current: Tensor, neuron: Leaky) -> bool:
 
 
 def bits_suffice(neuron: Leaky) -> bool:
-    """Whether the adjoint needs no membranes: ψ is 0 or 1, and no gradient goes through the refractory flag."""
-    return _pseudo_gradient(neuron)["SURROGATE"] in ZERO_OR_ONE and (neuron.detach_reset or neuron.reset != "forget")
+    """Whether membranes are not needed: ψ is 0 or 1, no gradient goes through the flag, no constant is learned."""
+    return (
+        neuron.learned is None
+        and _pseudo_gradient(neuron)["SURROGATE"] in ZERO_OR_ONE
+        and (neuron.detach_reset or neuron.reset != "forget")
+    )
 
 
 def scan_(
@@ -95,7 +99,7 @@ def scan_(
 
     Returns:
         The tape for :func:`adjoint_`, membranes in float32 or bits in uint8, ``[T, B, *]``; and the mean rate of each
-        neuron in float32, ``[B, *]``. Both before pooling.
+        neuron in float32, ``[B, *]``, under "bits" NaN where a membrane was not finite. Both before pooling.
 
     Raises:
         ValueError: If the bits do not suffice, or the spikes do not fit.

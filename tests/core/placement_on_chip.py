@@ -5,6 +5,8 @@ Not collected by itself: test_placement.py runs it in a process of its own, sinc
 
 from __future__ import annotations
 
+import copy
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from chip import CHIP, CPU, OnDevice, chip, waited
 from networks import Looped, batch, spread
+from sixteen_bits import with_rounded_products
 from torch import nn
 
 import snntorch_brp as brp
@@ -141,6 +144,31 @@ def test_fused(rule, consolidation):
 
     # on the CPU the C++ kernels add in another order
     equal(*both(gradients), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [brp.BRP(), brp.RewardPrediction(), brp.ErrorProjection()], ids=name)
+def test_fused_in_bfloat16(rule):
+    """Products of 16 bits and states of 32: what plain modules that round do, step by step, on the CPU."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3), brp.RefractoryLeaky(init_hidden=True), nn.MaxPool2d(2), nn.Conv2d(4, 6, 2)]
+    layers += [brp.RefractoryLeaky(init_hidden=True), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(6, 8)]
+    layers += [brp.RefractoryLeaky(init_hidden=True), nn.Linear(8, 3), brp.RefractoryLeaky(init_hidden=True)]
+    net, (x, labels) = spread(nn.Sequential(*layers)), images()
+    rounding = with_rounded_products(copy.deepcopy(net))
+    feedback = brp.Feedback(3, generator=torch.Generator().manual_seed(0))
+    with brp.attach(rounding, rule, num_classes=3, feedback=feedback) as handle:
+        spikes = brp.unroll(rounding, x).float()
+        loss = rate_mse(spikes, labels)
+        handle.backward(loss, labels)
+    net, x, labels = net.to(CHIP), x.to(CHIP), labels.to(CHIP)
+    options = {"num_classes": 3, "loss_fn": rate_mse, "feedback": feedback, "precision": "bfloat16"}
+    engine = FusedEngine(net, rule, **options)
+    assert torch.equal(values(engine.spikes(x)), spikes)
+    equal(loss.detach(), values(engine.step(x, labels)[0]))
+    for one, other in zip(rounding.parameters(), net.parameters(), strict=True):
+        assert other.grad.dtype is torch.float32
+        # each step's gradient is rounded to 8 bits and summed, or their sum is rounded
+        equal(one.grad, values(other.grad), atol=2**-6 * float(one.grad.abs().max()))
 
 
 def trained(device, folder=None, *, epochs=2, **options):

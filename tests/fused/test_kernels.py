@@ -13,7 +13,6 @@ from snntorch import surrogate
 
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused import FusedEngine, build, matmul, neuron_kernels, sparse_conv
-from snntorch_brp.fused.dispatch import compiled
 from snntorch_brp.fused.scan import Leaky, adjoint, scan
 from snntorch_brp.models import mlp
 from snntorch_brp.propagation import BRP
@@ -114,17 +113,6 @@ def test_products_of_spikes_are_float32_products(M, N, K):
     torch.testing.assert_close(gradient.double(), 1 + expected, rtol=0, atol=16 * M**0.5 * 2**-23)
     rough = matmul.linear(z, weight, bias, bf16_terms=1)
     torch.testing.assert_close(rough, z.float() @ weight.bfloat16().float().T + bias, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("tau_ref", [1, 2])
-def test_the_definition_can_be_compiled_for_a_gpu(tau_ref):
-    # aot_eager traces all that Inductor would make a kernel of, and leaves out only the kernel
-    neuron = Leaky(torch.tensor(0.5), torch.tensor(0.3), boxcar(), tau_ref=tau_ref)
-    current, delta = torch.randn(3, 2, 10), torch.randn(1, 2, 10)
-    membrane = compiled(scan, backend="aot_eager", fullgraph=True)(current, neuron)
-    torch.testing.assert_close(membrane, scan(current, neuron), rtol=0, atol=0)
-    a = compiled(adjoint, backend="aot_eager", fullgraph=True)(membrane, neuron, grad_spikes=delta)
-    torch.testing.assert_close(a, adjoint(membrane, neuron, grad_spikes=delta), rtol=0, atol=0)
 
 
 def test_without_a_compiler_plain_torch_runs_and_the_log_says_so(monkeypatch, caplog):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from snntorch import surrogate
 from torch import nn
 
+from snntorch_brp.consolidation import StateDifference
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused import FusedEngine, dispatch, triton_neuron
 from snntorch_brp.fused.scan import Leaky, adjoint, scan
@@ -180,36 +181,97 @@ def test_refusals_say_why():
     assert not triton_neuron.can_run(current, Leaky(neuron.beta, neuron.threshold, boxcar(), tau_ref=17))
 
 
-@pytest.mark.parametrize("rule", [BRP(), RewardPrediction(), ErrorProjection(), Backprop()])
-def test_the_engine_trains_alike_on_the_triton_kernels(rule, monkeypatch):
+def test_bits_tell_by_the_rate_what_the_membranes_would_have_told():
+    current, neuron = torch.zeros(6, 1, 4, device=DEVICE), leaky(0.9, 0.3, boxcar(), detach_reset=True)
+    current[1, 0, 0], current[2, 0, 1], current[5, 0, 2] = torch.nan, torch.inf, -torch.inf
+    _, rate = triton_neuron.scan_(current, neuron, torch.empty_like(current), keep="bits")
+    assert rate.isnan().tolist() == [[True, True, True, False]]
+
+
+def convolutional(dtype, **options):
     torch.manual_seed(0)
 
-    def neuron(**options):
-        return RefractoryLeaky(beta=0.5, threshold=0.3, init_hidden=True, **options)
+    def neuron(**own):
+        return RefractoryLeaky(beta=0.5, threshold=0.3, init_hidden=True, **own, **options)
 
     net = nn.Sequential(
         *(nn.Conv2d(1, 4, 3), neuron(tau_ref=2), nn.AvgPool2d(2), nn.Flatten()),
         *(nn.Linear(36, 20), neuron(spike_grad=surrogate.fast_sigmoid()), nn.Linear(20, 3), neuron()),
     )
-    net = net.to(DEVICE)
-    x, labels = (torch.rand(5, 4, 1, 8, 8) < 0.5).float().to(DEVICE), torch.tensor([0, 1, 2, 0], device=DEVICE)
-    feedback = Feedback(3)
+    return net.to(DEVICE, dtype)
 
-    def gradients():
-        net.zero_grad()
-        torch.manual_seed(1)
-        FusedEngine(net, rule, num_classes=3, loss_fn=rate_mse, feedback=feedback).step(x, labels)
-        return [p.grad for p in net.parameters()]
 
-    with monkeypatch.context() as definition:
-        definition.setattr(dispatch, "can_run", lambda *_: False)
-        definition.setattr(dispatch, "_has_triton", lambda _: False)
-        definition.setattr(triton_neuron, "can_run", lambda *_: False)
-        expected, ran = gradients(), []
-    monkeypatch.setattr(dispatch, "can_run", lambda *_: False)  # as on a GPU
-    for name in ("scan_", "adjoint_"):
-        kernel = getattr(triton_neuron, name)
-        monkeypatch.setattr(triton_neuron, name, lambda *a, k=kernel, **o: ran.append(k) or k(*a, **o))
-    for got, expect in zip(gradients(), expected, strict=True):
+def gradients(net, rule, **options):
+    """Of all parameters after a step, the loss and the output rate."""
+    first = net[0].weight
+    x = (torch.rand(5, 4, 1, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.5).to(first)
+    feedback = Feedback(3, generator=torch.Generator().manual_seed(3))
+    engine = FusedEngine(net, rule, num_classes=3, loss_fn=rate_mse, feedback=feedback, **options)
+    net.zero_grad()
+    result = engine.step(x, torch.tensor([0, 1, 2, 0], device=DEVICE))
+    return [*(p.grad for p in net.parameters()), *result]
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """As on a GPU: no C++ kernels and, at first, no Triton; ``use()`` brings it in and gives all calls from then on."""
+    monkeypatch.setattr(dispatch, "can_run", lambda *_: False)
+    can_run, calls = triton_neuron.can_run, []
+    monkeypatch.setattr(triton_neuron, "can_run", lambda *_: False)
+
+    def use():
+        monkeypatch.setattr(triton_neuron, "can_run", can_run)
+        for name in ("scan_", "adjoint_"):
+            kernel = getattr(triton_neuron, name)
+
+            def called(tape, *args, name=name, kernel=kernel, **options):
+                calls.append((name, tape.dtype, options.get("keep")))
+                return kernel(tape, *args, **options)
+
+            monkeypatch.setattr(triton_neuron, name, called)
+        return calls
+
+    return use
+
+
+RULES = [BRP(), RewardPrediction(), ErrorProjection(), Backprop()]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("detach_reset", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_engine_trains_alike_on_the_triton_kernels(rule, dtype, detach_reset, kernels):
+    net = convolutional(dtype, detach_reset=detach_reset)
+    expected = gradients(net, rule)
+    calls = kernels()
+    # 16 bits: sums of products in one order, gradients rounded once; the interpreter cuts bfloat16 where a GPU rounds
+    rtol = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2**-6}[dtype]
+    for got, expect in zip(gradients(net, rule), expected, strict=True):
+        assert got.dtype is expect.dtype
+        scale = max(float(expect.abs().max()), 1e-6)
+        torch.testing.assert_close(got, expect, rtol=0, atol=rtol * scale)
+    forward, back = ([call for call in calls if call[0] == name] for name in ("scan_", "adjoint_"))
+    assert [call[1] for call in forward] == [dtype] * 3
+    # ψ of fast_sigmoid is no bit, and a gradient through the reset wants the membrane
+    kinds = ["membrane" if layer == 1 or not detach_reset else "bits" for layer in range(3)]
+    assert [call[2] for call in forward] == kinds
+    assert {call[1] for call in back} == {torch.uint8 if kind == "bits" else torch.float32 for kind in kinds}
+
+
+@pytest.mark.parametrize("consolidation", [StateDifference(), StateDifference(state="rate")], ids=str)
+def test_who_looks_at_membranes_gets_them(consolidation, kernels):
+    net = convolutional(torch.float32, detach_reset=True)
+    expected = gradients(net, BRP(), consolidation=consolidation)
+    calls = kernels()
+    for got, expect in zip(gradients(net, BRP(), consolidation=consolidation), expected, strict=True):
         torch.testing.assert_close(got, expect, rtol=1e-5, atol=1e-6)
-    assert len(set(ran)) == 2
+    assert ("scan_", torch.float32, "bits") not in calls or consolidation.state == "rate"
+
+
+def test_bits_of_a_membrane_that_is_not_finite_stop_the_step(kernels):
+    net = convolutional(torch.float32, detach_reset=True)
+    kernels()
+    with torch.no_grad():
+        net[0].bias[1] = torch.nan
+    with pytest.raises(ValueError, match="membrane of layer '1' is not finite"):
+        gradients(net, BRP())

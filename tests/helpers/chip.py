@@ -39,6 +39,32 @@ WAITING = {
 COPIES = {aten._to_copy, aten.copy_, aten.copy}  # may have operands on two devices
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}  # indices may lie on the CPU
 
+ROUNDED = ("linear", "conv1d", "conv2d", "addmm", "mm")  # what autocast computes in bfloat16
+
+
+def _rounded(operation):
+    """The operation as autocast has it on a GPU."""
+
+    def run(*args, **kwargs):
+        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)):
+            return operation(*tree_map(_in_bfloat16, args), **tree_map(_in_bfloat16, kwargs))
+
+    return run
+
+
+def _in_bfloat16(x):
+    return x.bfloat16() if isinstance(x, torch.Tensor) and x.dtype is torch.float32 else x
+
+
+def _autocast():
+    others, few = (torch.library.Library(name, "IMPL", "AutocastPrivateUse1") for name in ("_", "aten"))
+    others.fallback(torch.library.fallthrough_kernel)
+    for name in ROUNDED:
+        few.impl(name, _rounded(getattr(aten, name)))
+    return others, few
+
+
+libraries = _autocast()  # in force while somebody holds them
 waits: list[str] = []  # one line of source for each time that the host waited
 
 
