@@ -12,12 +12,13 @@ from snntorch_brp.activity import Activity
 from snntorch_brp.neurons import reset_state, spiking_layers
 
 
-def unroll(net: nn.Module, x: Tensor) -> Tensor:
+def unroll(net: nn.Module, x: Tensor, *, part: Callable[[Any], Tensor] | None = None) -> Tensor:
     """Output spikes of a sequence, from rest.
 
     Args:
         net: A network that takes one time step a call and keeps its own state (``init_hidden=True``).
         x: Input, time first, ``[T, B, *]``.
+        part: What to take of each step's output; :func:`spikes_of` when None.
 
     Returns:
         Output spikes, ``[T, B, K]``; where the network returns a tuple, of its first part.
@@ -33,12 +34,27 @@ def unroll(net: nn.Module, x: Tensor) -> Tensor:
     if x.dim() < 2 or len(x) == 0:
         raise ValueError(f"x must be a sequence [T, B, ...] of at least one step, got shape {tuple(x.shape)}")
     reset_state(net)
-    return torch.stack([spikes_of(net(x_t)) for x_t in x])
+    part = part or spikes_of
+    return torch.stack([part(net(x_t)) for x_t in x])
 
 
 def spikes_of(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     """The spikes in what a snnTorch network returns: ``spk``, or the first of ``(spk, mem, ...)``."""
     return output[0] if isinstance(output, tuple | list) else output
+
+
+def membranes_of(output: Any) -> Tensor:
+    """The membranes in what a snnTorch network returns: the last of ``(spk, ..., mem)``.
+
+    Raises:
+        ValueError: If it returns no more than spikes.
+    """
+    if not isinstance(output, tuple | list) or len(output) < 2:
+        raise ValueError(
+            "the loss is on membranes, and the network returns none: make its last neuron with output=True, or return "
+            "(spikes, membranes)"
+        )
+    return output[-1]
 
 
 def observe(net: nn.Module, run: Callable[[], Any]) -> dict[str, Activity]:

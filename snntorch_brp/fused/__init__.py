@@ -15,4 +15,13 @@ from snntorch_brp.fused.engine import FusedEngine
 from snntorch_brp.fused.layers import NotFusible, declined, plan
 from snntorch_brp.fused.synapse import register_stateless, register_synapse
 
-__all__ = ["FusedEngine", "NotFusible", "declined", "plan", "register_neuron", "register_stateless", "register_synapse"]
+__all__ = [
+    "FusedEngine",
+    "LossOn",
+    "NotFusible",
+    "declined",
+    "plan",
+    "register_neuron",
+    "register_stateless",
+    "register_synapse",
+]

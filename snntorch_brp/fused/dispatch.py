@@ -46,7 +46,7 @@ def fire(
     if isinstance(neuron, Leaky) and can_run(current, neuron):
         return current, scan_(current, neuron, spikes, pool)
     if isinstance(neuron, Leaky) and triton_neuron.can_run(current, neuron):
-        suffice = not membranes and triton_neuron.bits_suffice(neuron)
+        suffice = not membranes and neuron.learned is None and triton_neuron.bits_suffice(neuron)
         return triton_neuron.scan_(current, neuron, spikes, pool, keep="bits" if suffice else "membrane")
     current = current.to(state_dtype(current.dtype))
     membrane = neuron.scan(current, learns=learns) if isinstance(neuron, ModuleNeuron) else neuron.scan(current)

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -23,7 +23,7 @@ from snntorch_brp.feedback import Feedback
 from snntorch_brp.finite import check_loss, check_membranes
 from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.dispatch import fire, fire_back, holds_bits, spikes_on
-from snntorch_brp.fused.dynamics import Dynamics, dynamics_of
+from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.layers import Layer, NotFusible, dtype_of, neuron_shapes, plan, signature
 from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.module_neuron import ModuleNeuron
@@ -35,6 +35,8 @@ from snntorch_brp.propagation import Propagation
 from snntorch_brp.runtime.graph import reach
 
 logger = logging.getLogger(__name__)
+
+LossOn = Literal["spikes", "membranes"]
 
 CHUNK_BYTES = 10_000_000  # of membranes, which stay in cache
 LARGE_CHUNK_BYTES = 32_000_000  # where larger products bring more than that
@@ -63,7 +65,10 @@ class FusedEngine:
         net: A network that :func:`plan` accepts.
         propagation: What is sent to the hidden layers.
         num_classes: Number of classes K.
-        loss_fn: Scalar loss of the output spikes ``[T, B, K]`` and the labels ``[B]``.
+        loss_fn: Scalar loss of what the output gives ``[T, B, K]`` and the labels ``[B]``.
+        loss_on: What the loss looks at: the output's "spikes" (of a readout that does not spike, what it gives) or its
+            "membranes". The class predicted is that of the largest mean over time of the same.
+        output: The name of the output, as for :func:`snntorch_brp.attach`, where it was named.
         consolidation: How a layer learns; ``PseudoGradient()`` when None.
         feedback: The fixed matrices B_l; drawn anew when None.
         reduction: "mean" takes hidden gradients as the mean over the batch; "sum" is the authors' code.
@@ -90,6 +95,8 @@ class FusedEngine:
         *,
         num_classes: int,
         loss_fn: Callable[[Tensor, Tensor], Tensor],
+        loss_on: LossOn = "spikes",
+        output: Sequence[str] | None = None,
         consolidation: Consolidation | None = None,
         feedback: Feedback | None = None,
         reduction: Literal["mean", "sum"] = "mean",
@@ -102,10 +109,14 @@ class FusedEngine:
             raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1 sample, got {chunk}")
+        if loss_on not in ("spikes", "membranes"):
+            raise ValueError(f"loss_on must be 'spikes' or 'membranes', got {loss_on!r}")
         self.net = net
-        self.layers = plan(net)
-        self._signature = signature(net)
+        self.loss_on = loss_on
+        self.output = output
         self.propagation = propagation
+        self.layers = self._planned()
+        self._signature = signature(net)
         self.consolidation = consolidation or PseudoGradient()
         for rule in (self.propagation, self.consolidation):
             if not rule.fusible or "inputs" in rule.keeps or getattr(rule, "every_step", False):
@@ -123,6 +134,19 @@ class FusedEngine:
         self._neurons: dict[str, int] = {}
         self._dtype = dtype_of(net)
 
+    def _planned(self) -> list[Layer]:
+        """The network's layers, seen to give what loss and rule ask the output for."""
+        layers = plan(self.net)
+        last = layers[-1]
+        if self.output not in (None, (last.name,)):
+            raise NotFusible(f"the output {self.output} is not the last layer, '{last.name}'")
+        if self.loss_on == "membranes" and not (last.spikes and last.neuron.output):
+            raise NotFusible(f"'{last.name}' gives no membranes for a loss on them: make it a neuron with output=True")
+        compares = self.propagation.needs_output and self.propagation.local
+        if compares and not last.spikes and self.output is None:
+            raise NotFusible(f"the output '{last.name}' does not spike, and is not named for a rule that compares it")
+        return layers
+
     def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Fill ``.grad`` of every parameter from one batch; gradients add up as in PyTorch.
 
@@ -131,7 +155,7 @@ class FusedEngine:
             labels: Class numbers, integers ``[B]``.
 
         Returns:
-            The loss, a scalar, and the output rate y, ``[B, K]``.
+            The loss, a scalar, and the output rate y (the mean over time of what the loss looks at), ``[B, K]``.
 
         Raises:
             ValueError: If the batch does not fit, the message says why; no gradient has changed then.
@@ -168,9 +192,7 @@ class FusedEngine:
             x, chunks = self._run(layer, x, following, learn=label if at_once else None, keep=not at_once)
             kept.append(chunks)
         spikes, (last,) = self._run(output, x, None, keep=True)
-        loss, grad_spikes = self._loss(spikes, labels)
-        y = self._rates(spikes)
-        grad_x = self._backward(last, grad_spikes=grad_spikes)
+        loss, y, grad_x = self._learn_output(spikes, last, labels)
         if not self.propagation.local:
             for chunks in reversed(kept):
                 grad_y = grad_x
@@ -180,8 +202,26 @@ class FusedEngine:
         elif not at_once:
             for layer, chunks in zip(hidden, kept, strict=True):
                 for chunk in chunks:
-                    self._learn(layer, chunk, label, y)
+                    self._learn(layer, chunk, label, self._compared(spikes))
         return loss, y
+
+    def _learn_output(self, spikes: Tensor, chunk: Chunk, labels: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The output's way back from the loss: the loss, the output rate y, and the gradient of its input."""
+        given = self._given(spikes, chunk)
+        loss, gradient = self._loss(given, labels)
+        y = self._rates(given)  # before the membranes are overwritten
+        on_spikes = self.loss_on == "spikes"
+        grad_x = self._backward(chunk, **{"grad_spikes" if on_spikes else "grad_membrane": gradient})
+        return loss, y, grad_x
+
+    def _given(self, spikes: Tensor, chunk: Chunk) -> Tensor:
+        """What the loss looks at, ``[T, B, K]``."""
+        return spikes if self.loss_on == "spikes" else chunk.tape
+
+    def _compared(self, spikes: Tensor) -> Tensor:
+        """What rules compare with the label, ``[B, K]``; of a readout that does not spike, its prediction."""
+        y = self._rates(spikes)
+        return y if self.layers[-1].spikes else torch.softmax(y, dim=-1)
 
     @torch.no_grad()
     def learn_hidden(self, place: int, x: Tensor, label: Tensor) -> Tensor:
@@ -206,9 +246,7 @@ class FusedEngine:
     def learn_output(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Run the output layer and fill its gradient; gives the loss and the output rate y ``[B, K]``."""
         spikes, (last,) = self._run(self.layers[-1], x, None, keep=True)
-        loss, grad_spikes = self._loss(spikes, labels)
-        self._backward(last, grad_spikes=grad_spikes)
-        return loss, self._rates(spikes)
+        return self._learn_output(spikes, last, labels)[:2]
 
     @property
     def _looks_at_membranes(self) -> bool:
@@ -226,20 +264,21 @@ class FusedEngine:
         """
         self._refresh_plan(sample)
 
-    def spikes(self, x: Tensor) -> Tensor:
-        """Output spikes ``[T, B, K]`` of a batch ``[T, B, *]``, without learning."""
+    def run(self, x: Tensor) -> Tensor:
+        """What the loss looks at, ``[T, B, K]``, of a batch ``[T, B, *]``, without learning."""
         self._refresh_plan(x)
         with torch.no_grad():
             x = self.entering(x)
-            for layer, following in zip_longest(self.layers, self.layers[1:]):
+            for layer, following in pairwise(self.layers):
                 x, _ = self._run(layer, x, following)
-        return x
+            spikes, (last,) = self._run(self.layers[-1], x, None)
+            return self._given(spikes, last).clone()  # membranes may lie in a shared buffer
 
     def _refresh_plan(self, x: Tensor) -> None:
         """See that network and input (still) fit; hooks, for one, may have come and gone since the last step."""
         now = signature(self.net)
         if now != self._signature:
-            self.layers, self._signature, self._key = plan(self.net), now, None
+            self.layers, self._signature, self._key = self._planned(), now, None
         key = x.shape[2:], x.dtype
         if key == self._key:
             return
@@ -262,7 +301,7 @@ class FusedEngine:
     ) -> tuple[Tensor, list[Chunk]]:
         """What a layer hands on to the ``following`` one, chunk by chunk.
 
-        Each chunk learns at once from the label ``learn``, or is kept for later.
+        Each chunk learns at once from the label ``learn``, or is kept for later; the output's only one always is.
         """
         kept: list[Chunk] = []
         spikes: Tensor | None = None
@@ -290,15 +329,16 @@ class FusedEngine:
                 size = (x.shape[1], len(x), *pooled(current.shape, pool)[2:])
                 spikes = recycled(size, like=current, dtype=dtype)
                 spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
-            neuron = dynamics_of(layer.neuron, current.new_empty((), dtype=state))
-            tape, rate = fire(current, neuron, spikes[:, rows], pool, learns=learns, membranes=self._looks_at_membranes)
+            neuron = layer.dynamics(current.new_empty((), dtype=state))
+            membranes = self._looks_at_membranes or (following is None and self.loss_on == "membranes")
+            tape, rate = fire(current, neuron, spikes[:, rows], pool, learns=learns, membranes=membranes)
             check_membranes({layer.name: rate if holds_bits(tape) else tape[-1]})
-            if self.watch is not None:
+            if self.watch is not None and layer.spikes:
                 self.watch(layer.name, rate)
             chunk = Chunk(rows, tape, current.dtype, neuron, synapse, saved, rate, constant, held)
             if learn is not None:
                 self._learn(layer, chunk, learn, None)
-            if keep:
+            if keep or following is None:
                 kept.append(chunk)
         assert spikes is not None
         return spikes, kept
@@ -361,7 +401,7 @@ class FusedEngine:
         return chunk.synapse.backward(a.sum(0, keepdim=True) if chunk.constant_input else a, chunk.saved)
 
     def _loss(self, spikes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and its gradient at the output spikes."""
+        """The loss of what the output gives, and its gradient there."""
         with torch.enable_grad():
             leaf = spikes.detach().clone().requires_grad_()
             loss = self.loss_fn(leaf, labels)
@@ -370,7 +410,7 @@ class FusedEngine:
                 raise NotFusible("the loss looks at the network's weights, and not at its output alone")
             loss.backward()
         if leaf.grad is None:
-            raise ValueError("loss does not depend on the output spikes: compute it from those that it is given")
+            raise ValueError("loss does not depend on what the output gives: compute it from what it is given")
         return loss.detach(), leaf.grad
 
 

@@ -12,7 +12,8 @@ from torch.nn.modules import module as torch_module
 
 from snntorch_brp.fused import conv_synapse, linear_synapse  # noqa: F401  (they make themselves known)
 from snntorch_brp.fused.autograd_synapse import AutogradSynapse
-from snntorch_brp.fused.dynamics import unsupported_reason
+from snntorch_brp.fused.dynamics import Dynamics, dynamics_of, unsupported_reason
+from snntorch_brp.fused.readout import Readout
 from snntorch_brp.fused.scan import state_dtype
 from snntorch_brp.fused.synapse import Synapse, known_modules, stateless, synapse_of
 from snntorch_brp.neurons import is_spiking
@@ -41,8 +42,8 @@ class Layer:
     """One layer of neurons and the modules that lead to it.
 
     Attributes:
-        name: The neuron's name in its network.
-        neuron: The neuron.
+        name: The neuron's name in its network; of a readout that does not spike, that of its last module.
+        neuron: The neuron; an ``nn.Identity`` behind a readout.
         synapse: All modules between the last neuron and this one.
         by_autograd: The same for true backpropagation, which wants the gradient of the input too.
     """
@@ -51,6 +52,15 @@ class Layer:
     neuron: nn.Module
     synapse: Synapse
     by_autograd: AutogradSynapse
+
+    @property
+    def spikes(self) -> bool:
+        """Whether there are neurons, and not a readout that gives its currents as they are."""
+        return is_spiking(self.neuron)
+
+    def dynamics(self, like: Tensor) -> Dynamics:
+        """What the neurons do, in the dtype of the currents ``like``."""
+        return dynamics_of(self.neuron, like) if self.spikes else Readout()
 
     @property
     def learns(self) -> bool:
@@ -62,8 +72,8 @@ def plan(net: nn.Module) -> list[Layer]:
     """The layers of a network that the fused engine can run.
 
     Args:
-        net: An ``nn.Sequential``, which may hold others, of ``snn.Leaky`` and ``RefractoryLeaky`` neurons that keep
-            their own state (``init_hidden=True``) and stateless modules between them.
+        net: An ``nn.Sequential``, which may hold others, of neurons that keep their own state (``init_hidden=True``)
+            and stateless modules between them; what follows the last neuron is a readout that does not spike.
 
     Returns:
         At least two layers, the output last.
@@ -92,11 +102,26 @@ def plan(net: nn.Module) -> list[Layer]:
             between = []
         else:
             between.append(module)
+    if any(not isinstance(module, nn.Identity) for module in between):
+        layers.append(_readout(list(_leaves(net, ""))[-1][0], between, layers))
     if len(layers) < 2:
         raise NotFusible(f"the network has {len(layers)} spiking layers, and a local rule needs at least two")
-    _check_ends(layers, between)
+    for layer in layers[:-1]:
+        if layer.neuron.output:
+            raise NotFusible(f"'{layer.name}' returns its membrane too (output=True), and only the last neuron may")
     _check_parameters(net)
     return layers
+
+
+def _readout(name: str, modules: Sequence[nn.Module], layers: Sequence[Layer]) -> Layer:
+    """What follows the last neuron, where the loss sees that neuron through weights alone."""
+    if not any(list(module.parameters()) for module in modules):
+        raise NotFusible(
+            f"{type(modules[0]).__name__} follows the last neuron '{layers[-1].name}', which must be the output"
+            if layers
+            else "the network has no spiking layer"
+        )
+    return _layer(name, nn.Identity(), modules, behind_neuron=bool(layers))
 
 
 def _layer(name: str, neuron: nn.Module, between: Sequence[nn.Module], *, behind_neuron: bool) -> Layer:
@@ -153,15 +178,6 @@ def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     if isinstance(module, nn.Flatten) and module.start_dim != 1:
         raise NotFusible(f"'{name}' flattens from dimension {module.start_dim}, and not from 1")
     yield name, module
-
-
-def _check_ends(layers: Sequence[Layer], rest: Sequence[nn.Module]) -> None:
-    for layer in layers[:-1]:
-        if layer.neuron.output:
-            raise NotFusible(f"'{layer.name}' returns its membrane too (output=True), and only the last neuron may")
-    behind = [type(module).__name__ for module in rest if not isinstance(module, nn.Identity)]
-    if behind:
-        raise NotFusible(f"{behind[0]} follows the last neuron '{layers[-1].name}', which must be the output")
 
 
 def _check_parameters(net: nn.Module) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from snntorch_brp.attachment import Attached
 from snntorch_brp.fused import FusedEngine, NotFusible, declined
+from snntorch_brp.fused.engine import LossOn
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.runtime.graph import reach
-from snntorch_brp.sequence import spikes_of, unroll
+from snntorch_brp.sequence import membranes_of, spikes_of, unroll
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Executor:
         net: The network.
         attached: Its handle, with the rule.
         loss: Loss of what the network gives, ``[T, B, n·K]``, and the labels ``[B]``.
+        loss_on: What of it: "spikes", or "membranes".
         loops_inside: Whether ``net(x)`` runs all time steps.
         engine: "auto", "attach" or "fused".
         precision: "float32", or "bfloat16" for the products.
@@ -67,6 +69,7 @@ class Executor:
         attached: Attached,
         loss: Loss,
         *,
+        loss_on: LossOn,
         loops_inside: bool,
         engine: Engine,
         precision: Precision,
@@ -75,6 +78,9 @@ class Executor:
             raise ValueError(f"engine must be 'auto', 'attach' or 'fused', got {engine!r}")
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+        if loss_on not in ("spikes", "membranes"):
+            raise ValueError(f"loss_on must be 'spikes' or 'membranes', got {loss_on!r}")
+        self.loss_on = loss_on
         self.attached = attached
         self.net = net
         self.num_classes = attached.feedback.num_classes
@@ -92,42 +98,40 @@ class Executor:
         try:
             if self.loops_inside:
                 raise NotFusible(f"{type(self.net).__name__} loops over time itself")
-            fused = FusedEngine(
+            return FusedEngine(
                 self.net,
                 handle.propagation,
                 num_classes=self.num_classes,
-                loss_fn=self._of_spikes_alone,
+                loss_fn=self._of_output_alone,
+                loss_on=self.loss_on,
+                output=handle.output,
                 consolidation=handle.consolidation,
                 feedback=handle.feedback,
                 reduction=handle.reduction,
                 precision=self.precision,
             )
-            last = fused.layers[-1].name
-            if handle.output not in (None, (last,)):
-                raise NotFusible(f"the output {handle.output} is not the last neuron, '{last}'")
         except NotFusible as reason:
             if self.engine == "fused":
                 raise
             logger.info(declined(reason))
             return None
-        return fused
 
-    def _scalar(self, spikes: Tensor, labels: Tensor) -> Tensor:
+    def _scalar(self, given: Tensor, labels: Tensor) -> Tensor:
         """The loss, seen to be one that can be learned from."""
-        loss: object = self.loss(spikes, labels)
+        loss: object = self.loss(given, labels)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"loss must be a scalar tensor, got {got}: use loss.mean() or loss.sum()")
         if not loss.requires_grad:
-            raise ValueError("loss does not depend on the network: compute it from the spikes that it is given")
+            raise ValueError("loss does not depend on the network: compute it from what it is given")
         return loss.reshape(())
 
-    def _of_spikes_alone(self, spikes: Tensor, labels: Tensor) -> Tensor:
-        """The loss, seen to teach nothing but the spikes, which is all that the fused engine can take into account."""
-        loss = self._scalar(spikes, labels)
+    def _of_output_alone(self, given: Tensor, labels: Tensor) -> Tensor:
+        """The loss, seen to teach nothing but the output, which is all that the fused engine can take into account."""
+        loss = self._scalar(given, labels)
         own = {id(p) for p in self.net.parameters()}
         if not own.isdisjoint(reach([loss.grad_fn]).leaves):
-            reason = "the loss depends on weights of the network themselves, and not only on its spikes"
+            reason = "the loss depends on weights of the network themselves, and not only on its output"
             if self.engine != "fused":
                 self.fused = None
                 logger.info("attach runs the network from now on, and not the faster fused engine: %s", reason)
@@ -149,44 +153,48 @@ class Executor:
                     self._declined = str(reason)
                     logger.info(declined(reason))
         with self.attached as brp:
-            spikes = self._spikes(x)
-            loss = self._scalar(spikes, labels)
+            given = self._given(x)
+            loss = self._scalar(given, labels)
             brp.backward(loss, labels)
-        return loss.detach(), self.rates(spikes.detach())
+        return loss.detach(), self.rates(given.detach())
 
     def run(self, x: Tensor) -> Tensor:
-        """What the network gives ``[T, B, n·K]`` for a batch of input, from rest; nothing is to be learned from it.
+        """What the loss looks at ``[T, B, n·K]``, for a batch of input, from rest; nothing is to be learned from it.
 
         A network that the fused engine cannot run, as one that carries hooks for as long as it is looked at, is run
         by its own modules: what comes out is the same.
         """
         if self.fused is not None:
             with contextlib.suppress(NotFusible):
-                return self.fused.spikes(x)
-        return self._spikes(x)
+                return self.fused.run(x)
+        return self._given(x)
 
-    def rates(self, spikes: Tensor) -> Tensor:
-        """The output rate y of each class, ``[B, K]``, of which the argmax is the class predicted."""
-        return class_means(spikes.mean(0), self.num_classes)
+    def rates(self, given: Tensor) -> Tensor:
+        """The output rate y of each class, ``[B, K]``, of which the argmax is the class predicted.
 
-    def _spikes(self, x: Tensor) -> Tensor:
+        Of a loss on membranes it is their mean over time.
+        """
+        return class_means(given.mean(0), self.num_classes)
+
+    def _given(self, x: Tensor) -> Tensor:
+        part = spikes_of if self.loss_on == "spikes" else membranes_of
         try:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 if self.loops_inside:
                     reset_state(self.net)
-                    spikes = spikes_of(self.net(x))
+                    given = part(self.net(x))
                 else:
-                    spikes = unroll(self.net, x)
+                    given = unroll(self.net, x, part=part)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, TypeError, IndexError) as error:
             raise ValueError(
                 f"an input of shape {tuple(x.shape)} and {x.dtype} does not fit the network: {error}"
             ) from error
-        if spikes.dim() != 3 or spikes.shape[2] == 0 or spikes.shape[2] % self.num_classes:
+        if given.dim() != 3 or given.shape[2] == 0 or given.shape[2] % self.num_classes:
             raise ValueError(
-                f"the network must give spikes [T, B, K={self.num_classes}], or a multiple of K in a population code, "
-                f"got shape {tuple(spikes.shape)}"
-                + (": does it take one step a call? Then say loops_inside=False" if spikes.dim() == 2 else "")
+                f"the network must give {self.loss_on} [T, B, K={self.num_classes}], or a multiple of K in a "
+                f"population code, got shape {tuple(given.shape)}"
+                + (": does it take one step a call? Then say loops_inside=False" if given.dim() == 2 else "")
             )
-        return spikes.float() if self.precision == "bfloat16" else spikes
+        return given.float() if self.precision == "bfloat16" else given

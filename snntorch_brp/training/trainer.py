@@ -16,6 +16,7 @@ from snntorch_brp.attachment import attach
 from snntorch_brp.attachment.handle import OutputNames
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
+from snntorch_brp.fused.engine import LossOn
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.propagation import BRP, Propagation
 from snntorch_brp.rules import LocalRule
@@ -68,8 +69,11 @@ class BRPTrainer:
         clip_norm: Largest norm of the gradient of all parameters together; None for no limit.
         encoder: Maps a batch, already on the network's device, to the network's input, such as
             ``RateEncoder(steps=20)``; None for data that is spikes already, time first.
-        loss: Loss of what the network gives, ``[T, B, n·K]``, and the labels ``[B]``, a mean over samples;
-            :func:`rate_mse` when None.
+        loss: Loss of what the network gives, ``[T, B, n·K]``, and the labels ``[B]``, a mean over samples, such as
+            those of ``snntorch.functional``; :func:`rate_mse` when None.
+        loss_on: What the loss looks at: "spikes" (of a readout that does not spike, what it gives), or "membranes",
+            the last part of what the network returns, ``(spk, mem)``. The class predicted is that of the largest mean
+            over time of the same.
         loops_inside: Whether ``net(x)`` runs all time steps; when None, everything but an ``nn.Sequential`` does.
         output: What is not hidden, as for :func:`attach`: a module or its name, a neuron or a readout that does not
             spike; found out when None.
@@ -108,6 +112,7 @@ class BRPTrainer:
         clip_norm: float | None = None,
         encoder: Callable[[Tensor], Tensor] | None = None,
         loss: Loss | None = None,
+        loss_on: LossOn = "spikes",
         loops_inside: bool | None = None,
         output: OutputNames = None,
         engine: Engine = "auto",
@@ -136,7 +141,13 @@ class BRPTrainer:
         self.attached.names_firing_faults = False  # the training loop watches the layers under either engine
         check_shareable(net, self.attached.propagation, self.attached.consolidation, distributed.world_size())
         self.executor = Executor(
-            net, self.attached, loss, loops_inside=self.loops_inside, engine=engine, precision=precision
+            net,
+            self.attached,
+            loss,
+            loss_on=loss_on,
+            loops_inside=self.loops_inside,
+            engine=engine,
+            precision=precision,
         )
         self._intake = Intake(net, encoder, num_classes=num_classes, loops_inside=self.loops_inside)
         self._steps = Steps(
@@ -409,7 +420,7 @@ class BRPTrainer:
             seed: Of what the network may draw.
 
         Returns:
-            Output spikes ``[T, B, K]``; ``[T, B, n·K]`` in a population code.
+            What the loss looks at, output spikes as a rule, ``[T, B, K]``; ``[T, B, n·K]`` in a population code.
         """
         with self.testing(seed):
             return self.executor.run(x)

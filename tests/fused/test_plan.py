@@ -45,7 +45,7 @@ class Loops(nn.Module):
         ),
         (nn.Sequential(nn.Linear(2, 2), lif(output=True), lif()), "'1' returns its membrane too"),
         (nn.Sequential(nn.Linear(2, 2), lif()), "has 1 spiking layers"),
-        (nn.Sequential(lif(), nn.Linear(2, 2), lif(), nn.Linear(2, 2)), "Linear follows the last neuron '2'"),
+        (nn.Sequential(lif(), nn.Linear(2, 2), lif(), nn.Flatten()), "Flatten follows the last neuron '2'"),
         (nn.Sequential(nn.Linear(2, 2), lif(), nn.Flatten(0), lif()), "'2' flattens from dimension 0"),
         (nn.Sequential(nn.Linear(2, 2), shared := lif(), nn.Linear(2, 2), shared), "'3' is used twice"),
     ],
