@@ -17,7 +17,6 @@ from snntorch_brp.fused.synapse import register_stateless, register_synapse
 
 __all__ = [
     "FusedEngine",
-    "LossOn",
     "NotFusible",
     "declined",
     "plan",
