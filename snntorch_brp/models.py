@@ -19,9 +19,13 @@ from snntorch_brp.neurons import RefractoryLeaky
 Neuron = Callable[[], nn.Module]
 
 
-def paper_neuron() -> RefractoryLeaky:
-    """The paper's neuron: g = 0.2, θ = 0.5, τ_ref = 1, its state kept on the module."""
-    return RefractoryLeaky(beta=0.2, threshold=0.5, init_hidden=True)
+def paper_neuron(*, detach_reset: bool = False) -> RefractoryLeaky:
+    """The paper's neuron: g = 0.2, θ = 0.5, τ_ref = 1, its state kept on the module.
+
+    Args:
+        detach_reset: Take the reset as a constant on the way back; the authors' code does not.
+    """
+    return RefractoryLeaky(beta=0.2, threshold=0.5, init_hidden=True, detach_reset=detach_reset)
 
 
 def mlp(sizes: Sequence[int], *, neuron: Neuron = paper_neuron) -> nn.Sequential:

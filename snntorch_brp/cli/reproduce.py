@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from snntorch_brp.cli.options import DefaultsShown
+from snntorch_brp.cli.options import DefaultsShown, whole
 from snntorch_brp.label_only import study
-from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, table1, table3
+from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, settings, table1, table3
 from snntorch_brp.paper.budgets import BUDGETS, OLD_NAMES
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.report import Result, save, write_page
@@ -28,6 +28,7 @@ FIGURES: dict[str, Callable[[Lab], Result]] = {
     "fig9": fig9.reproduce,
     "table1": table1.reproduce,
     "table3": table3.reproduce,
+    "settings": settings.reproduce,
     "label-only": study.reproduce,
 }
 
@@ -57,6 +58,14 @@ def add_parser(subparsers: Any) -> None:
         "--seeds", type=int, metavar="N",
         help="seeds a mean is taken over (default: 3; under --budget short 1 for the large image sets)",
     )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=whole, metavar="N",
+        help="passes over the training set, of every training but label-only's (default: the budget's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--finished", action="store_true",
+        help="train nothing: show what is finished of fig6 and settings, and say what was not run",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of results (default: reproduced/BUDGET)")
 
@@ -68,10 +77,12 @@ def run_reproduce(args: argparse.Namespace) -> int:
         if args.seeds < 1:
             raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
         budget = replace(budget, seeds=args.seeds, same_seeds=True)
+    if args.epochs is not None:
+        budget = replace(budget, epochs=args.epochs, same_epochs=True)
     # a short budget leaves layers silent under some rules: the figures show it, a warning an epoch would drown them
     logging.getLogger("snntorch_brp.training.guard").setLevel(logging.ERROR)
     out = args.out or Path("reproduced") / args.budget
-    lab = Lab(out, budget=budget, data=args.data, device=resolve_device(args.device))
+    lab = Lab(out, budget=budget, data=args.data, device=resolve_device(args.device), finished=args.finished)
     for name in FIGURES if args.name == "all" else [args.name]:
         result = FIGURES[name](lab)
         save(result, out, command=_command(name, args), budget=budget.name, made=f"{datetime.now():%Y-%m-%d %H:%M}")
@@ -84,4 +95,6 @@ def run_reproduce(args: argparse.Namespace) -> int:
 def _command(name: str, args: argparse.Namespace) -> str:
     data = f" --data {shlex.join(folder.name for folder in args.data)}" if args.data else ""
     seeds = f" --seeds {args.seeds}" if args.seeds is not None else ""
-    return f"snntorch-brp reproduce {name}{data} --budget {args.budget}{seeds}"
+    epochs = f" --epochs {args.epochs}" if args.epochs is not None else ""
+    finished = " --finished" if args.finished else ""
+    return f"snntorch-brp reproduce {name}{data} --budget {args.budget}{seeds}{epochs}{finished}"

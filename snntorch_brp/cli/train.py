@@ -87,6 +87,8 @@ def add_parser(subparsers: Any, own_task: str | None = None) -> None:
         option("--epochs", default=task.epochs, type=whole, metavar="N", help="passes over the training set")
         option("--lr", default=task.lr, type=positive, help="learning rate of Adam")
         option("--hidden-lr", type=positive, metavar="LR", help="of all layers but the last (default: --lr)")
+        text = "take a neuron's reset as a constant on the way back, as snnTorch does (the authors do not)"
+        option("--detach-reset", action="store_true", help=text)
         option("--schedule", default="cosine", choices=SCHEDULES, help="learning rate over the run")
         option("--batch-size", default=task.batch_size, type=whole, metavar="B", help="samples in a batch")
         option("--seed", default=0, type=seed, help="seed of weights, feedback, order and encoding")

@@ -24,6 +24,7 @@ class Budget:
         test: Test samples at most.
         seeds: Seeds that a mean is taken over.
         same_seeds: Whether tasks that have a number of seeds of their own follow ``seeds`` all the same.
+        same_epochs: The same of ``epochs``, and of Table III's longer trainings.
         checkpoints: Whether a training that is interrupted goes on from its last epoch.
         small_study: Whether the label-only study uses small networks and few epochs.
         fig8_steps: Numbers of time steps of Fig. 8, other than the data set's.
@@ -41,6 +42,7 @@ class Budget:
     test: int | None = None
     seeds: int = 3
     same_seeds: bool = False
+    same_epochs: bool = False
     checkpoints: bool = True
     small_study: bool = False
     fig8_steps: Sequence[int] | None = None

@@ -7,7 +7,8 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,6 +20,7 @@ from snntorch_brp.paper.budgets import Budget
 from snntorch_brp.paper.datasets import DatasetInUse, PaperDataset
 from snntorch_brp.paper.stored import Run, read_stored, shown, stored_name, unusable
 from snntorch_brp.runs.config import usual_weights
+from snntorch_brp.runs.holdout import hold_back
 from snntorch_brp.runs.run import TEST_BATCH, RunConfig, start_trainer
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.tasks.base import Task, TrainTest
@@ -61,6 +63,10 @@ class Probe(Callback):
                     raise unusable(path, f"'found' has a row whose {key!r} is {shown(row.get(key))}")
 
 
+class NotFinishedError(ValueError):
+    """A training is not in the store, where nothing is to be trained."""
+
+
 class Plan(NamedTuple):
     """What one training is: its settings, and the record of its task, configured once and handed on."""
 
@@ -76,10 +82,14 @@ class Lab:
         budget: How much training a figure is given.
         data: Folders to look for data sets in.
         device: "cpu" or "cuda".
+        finished: Take finished trainings alone, and train nothing.
     """
 
-    def __init__(self, out: Path, *, budget: Budget, data: Sequence[Path] = (), device: str = "cpu") -> None:
+    def __init__(
+        self, out: Path, *, budget: Budget, data: Sequence[Path] = (), device: str = "cpu", finished: bool = False
+    ) -> None:
         self.out = out
+        self.finished = finished
         self.budget = budget
         self.device = device
         self._found = find_data(data)
@@ -127,13 +137,20 @@ class Lab:
 
     def long_epochs(self, dataset: DatasetInUse) -> int | None:
         """Epochs of Table III, where they are not the budget's."""
-        return self._configured(dataset).override(self.budget.name).long_epochs
+        return None if self.budget.same_epochs else self._configured(dataset).override(self.budget.name).long_epochs
 
     def _configured(self, dataset: DatasetInUse, steps: int | None = None) -> Task:
         return dataset.configured(steps=steps, device=self.device)
 
     def plan(
-        self, dataset: DatasetInUse, rule: str, seed: int, *, steps: int | None = None, epochs: int | None = None
+        self,
+        dataset: DatasetInUse,
+        rule: str,
+        seed: int,
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> Plan:
         """What one training is, from the budget and what the task does otherwise; arguments as in :meth:`train`."""
         budget, task = self.budget, self._configured(dataset)
@@ -148,7 +165,7 @@ class Lab:
             propagation=rule,
             steps=T,
             alpha=task.alpha,
-            epochs=epochs or own.epochs or budget.epochs,
+            epochs=epochs or (None if budget.same_epochs else own.epochs) or budget.epochs,
             lr=own.lr or budget.lr,
             schedule=budget.schedule,
             batch_size=own.batch_size or budget.batch_size,
@@ -160,7 +177,7 @@ class Lab:
             weights="calibrated" if own.calibrated else usual_weights(rule),
             validation=0.0,  # nothing is chosen here: as in the paper, all training data, and curves on the test set
         )
-        return Plan(config, task)
+        return Plan(replace(config, **(changes or {})), task)
 
     def train(
         self,
@@ -170,9 +187,12 @@ class Lab:
         *,
         steps: int | None = None,
         epochs: int | None = None,
+        changes: Mapping[str, Any] | None = None,
         probe: Callable[[], Probe] | None = None,
     ) -> Run:
         """A training, from the store if it was done before.
+
+        Its accuracies are those on the test set, or on the part of the training set that ``validation`` holds back.
 
         Args:
             dataset: What to train on.
@@ -180,9 +200,13 @@ class Lab:
             seed: Of everything that is drawn.
             steps: Time steps T; the budget's or the task's own when None.
             epochs: The budget's when None.
+            changes: Other settings that differ from the budget's, by their names in :class:`RunConfig`.
             probe: Makes a measurement to take along.
+
+        Raises:
+            NotFinishedError: If it is not in the store, and nothing is to be trained.
         """
-        plan = self.plan(dataset, rule, seed, steps=steps, epochs=epochs)
+        plan = self.plan(dataset, rule, seed, steps=steps, epochs=epochs, changes=changes)
         config, measurement = plan.config, None if probe is None else probe()
         path = self.out / "runs" / f"{stored_name(config, None if measurement is None else measurement.name)}.json"
         if path.is_file():
@@ -190,6 +214,8 @@ class Lab:
             if measurement is not None:
                 measurement.check(stored.found, path)
             return stored
+        if self.finished:
+            raise NotFinishedError(f"{path} is not there: this training is not finished; leave out --finished to do it")
         start = time.perf_counter()
         run = self._train(plan, dataset, measurement, kept=path.with_suffix(".checkpoints"))
         write_whole(path, (json.dumps(asdict(run), indent=1) + "\n").encode())
@@ -200,9 +226,20 @@ class Lab:
         )  # fmt: skip
         return run
 
+    def trained(self, dataset: DatasetInUse, rule: str, **settings: Any) -> list[Run]:
+        """The trainings of all seeds, arguments as in :meth:`train`; those that are not finished are left out."""
+        runs = []
+        for seed in self.seeds(dataset):
+            with suppress(NotFinishedError):
+                runs.append(self.train(dataset, rule, seed, **settings))
+        return runs
+
     def _train(self, plan: Plan, dataset: DatasetInUse, probe: Probe | None, *, kept: Path) -> Run:
         config = plan.config
         sets = self._load(plan)
+        judged, held_out = sets.test, ""
+        if sets.validation is not None:
+            judged, held_out = sets.validation, f", {config.validation:.0%} of the training part held out to judge by"
         trainer = start_trainer(config, sets, task=plan.task)
         callbacks: list[Callback] = []
         if probe is not None:
@@ -222,7 +259,7 @@ class Lab:
         results = trainer.fit(
             batches(sets.train, config.batch_size, shuffle=True),
             epochs=config.epochs,
-            validation=batches(sets.test, TEST_BATCH),
+            validation=batches(judged, TEST_BATCH),
             callbacks=callbacks,
             progress=False,
         )
@@ -232,9 +269,9 @@ class Lab:
             config=asdict(config),
             label=dataset.label,
             title=plan.task.title,
-            split=sets.split,
+            split=sets.split + held_out,
             train=_size(sets.train),
-            test=_size(sets.test),
+            test=_size(judged),
             machine=machine(config.device),
             epochs=[result.row() for result in results],
             found=None if probe is None else probe.rows,
@@ -247,7 +284,8 @@ class Lab:
         if key not in self._sets:
             self._sets = {key: plan.task.load(root)}  # one at a time: CIFAR-10 alone takes 740 MB
         sets = self._sets[key]
-        return sets._replace(train=head(sets.train, config.limit_train), test=head(sets.test, config.limit_test))
+        sets = sets._replace(train=head(sets.train, config.limit_train), test=head(sets.test, config.limit_test))
+        return hold_back(sets, config.validation, seed=config.seed)
 
 
 class _Findings(Callback):

@@ -62,6 +62,7 @@ class RunConfig:
         regions: Of the feedback of convolutional layers, along each axis; None for a weight for every neuron.
         encoder: "rate", or "direct" for values that are given at every step as they are.
         hidden_lr: Learning rate of all layers but the last; ``lr`` where None.
+        detach_reset: Whether the pseudo-gradient takes a neuron's reset as a constant.
     """
 
     task: str
@@ -90,6 +91,7 @@ class RunConfig:
     regions: int | None = None
     encoder: str = "rate"
     hidden_lr: float | None = None
+    detach_reset: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -180,6 +182,7 @@ _ADDED = {
     "regions": None,
     "encoder": "rate",
     "hidden_lr": None,
+    "detach_reset": False,
 }
 
 _Check = tuple[str, Callable[[Any], bool]]
@@ -234,6 +237,7 @@ _CHECKS: dict[str, _Check] = {
     "regions": _or_none(_WHOLE),
     "encoder": _one_of(*ENCODERS),
     "hidden_lr": _or_none(_POSITIVE),
+    "detach_reset": ("true or false", lambda value: isinstance(value, bool)),
 }
 
 

@@ -356,7 +356,7 @@ def build_trainer(
     """
     task = task or task_of(config)
     check_memory(config, task)
-    net = network_of(config.model, task).to(device or config.device)
+    net = network_of(config.model, task, detach_reset=config.detach_reset).to(device or config.device)
     optimizer = _optimizer(net, config)
     if config.encoder == "direct" and task.encoder is not RateEncoder:
         raise ValueError(f"{config.task} has an encoder of its own: 'direct' is for images")
