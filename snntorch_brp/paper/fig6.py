@@ -32,7 +32,7 @@ Stats = Mapping[str, Sequence[tuple[float, float]]]  # mean and spread by rule a
 def reproduce(lab: Lab) -> Result:
     """Train under every rule and seed on every task that there is data for."""
     trained = [
-        (dataset, {rule: runs for rule in RULES if (runs := lab.trained(dataset, rule))})
+        (dataset, {rule: done for rule in RULES if (done := lab.trained(dataset, rule))})
         for dataset in lab.datasets(*DATASETS)
     ]
     shown = [(dataset, runs) for dataset, runs in trained if runs]
@@ -66,8 +66,9 @@ def reproduce(lab: Lab) -> Result:
         "fixed random local classifier (Mostafa et al. 2018; DECOLLE, Kaiser et al. 2020), is an addition to the "
         "published figure, and so is speech in the 2-D layout; OutputOnly, whose hidden layers stay random, is what "
         "every rule must beat.",
-        "The weights of OutputOnly, and of all rules on 1-D speech unless the budget is paper, start calibrated: scaled "
-        "on training samples, without their labels, so that every layer fires. The others start as torch draws them.",
+        "The weights of OutputOnly, and of all rules on 1-D speech unless the budget is paper, start calibrated: "
+        "scaled on training samples, without their labels, so that every layer fires. The others start as torch draws "
+        "them.",
         *lab.left_out(*DATASETS),
     ]
     return Result("fig6", "test accuracy over the epochs", figure, rows, verdict, notes)

@@ -38,7 +38,7 @@ def changes(base: RunConfig) -> dict[str, dict[str, Any]]:
     tried |= {f"batch {size}": {"batch_size": size} for size in BATCHES if size != base.batch_size}
     tried[f"hidden learning rate {base.lr / 10:g}"] = {"hidden_lr": base.lr / 10}
     tried |= {f"α {factor * base.alpha:g}": {"alpha": factor * base.alpha} for factor in (0.5, 2)}
-    tried |= {f"T = {T}": {"steps": T} for T in STEPS if T != base.steps}
+    tried |= {f"T = {T}": {"steps": T} for T in STEPS if base.steps != T}
     weights = "torch" if base.weights == "calibrated" else "calibrated"
     tried[f"{weights} weights"] = {"weights": weights}
     tried["reset without gradient"] = {"detach_reset": True}

@@ -269,6 +269,36 @@ def test_seeds_asked_for_are_used_for_every_task(
     assert {row["seeds"] for row in measured} == {str(seeds)}
 
 
+def test_epochs_asked_for_are_used_for_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    override(monkeypatch, replace(SMALL, epochs=3, long_epochs=4))
+    argv = ["--epochs", "2", "--seeds", "1", "--out", str(tmp_path), "--device", "cpu"]
+    for name in ("fig6", "table3"):
+        assert main(["reproduce", name, *argv]) == 0
+        measured = [row for row in rows(tmp_path / f"{name}.csv") if row["source"] == "measured"]
+        assert {row["epochs"] for row in measured} == {"2"}
+    assert "--epochs 2" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_finished_shows_what_is_there_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--finished", "--out", str(tmp_path), "--device", "cpu"]
+    assert main(["reproduce", "fig6", *argv]) == 1
+    assert "no finished training" in capsys.readouterr().err
+    lab = Lab(tmp_path, budget=TINY)
+    (dataset,) = lab.datasets(MNIST)
+    trained = {("error", 0), ("error", 1), ("output-only", 1)}
+    for rule, seed in trained:
+        lab.train(dataset, rule, seed)
+    assert main(["reproduce", "fig6", *argv]) == 0
+    printed = capsys.readouterr().out
+    assert "TP_BRP not run" in printed
+    assert "(one seed)" in printed
+    measured = [row for row in rows(tmp_path / "fig6.csv") if row["source"] == "measured"]
+    assert {(row["rule"], row["seeds"]) for row in measured} == {("TP_err", "2"), ("OutputOnly", "1")}
+    assert len(list((tmp_path / "runs").iterdir())) == len(trained)
+    assert main(["reproduce", "fig8", *argv]) == 1
+    assert "leave out --finished" in capsys.readouterr().err
+
+
 def test_inputs_have_the_share_of_spikes_asked_for() -> None:
     x = torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     x[:, :, :, :5] = 0  # 3 of 8 columns can fire
