@@ -8,6 +8,7 @@ under ``data``. All else, and every name with an underscore, may change without 
 from snntorch_brp import rules
 from snntorch_brp.activity import Activity
 from snntorch_brp.attachment import Attached, Online, attach
+from snntorch_brp.composition import PerLayer, Sum
 from snntorch_brp.consolidation import (
     STDP,
     Consolidation,
@@ -36,6 +37,7 @@ from snntorch_brp.propagation import (
     SignProjection,
     propagation_named,
 )
+from snntorch_brp.reading import PooledReading
 from snntorch_brp.runs.trained import load
 from snntorch_brp.runtime.deprecation import renamed
 from snntorch_brp.sequence import observe, unroll
@@ -66,6 +68,8 @@ __all__ = [
     "Gradients",
     "Online",
     "OutputOnly",
+    "PerLayer",
+    "PooledReading",
     "Propagation",
     "PseudoGradient",
     "RateEncoder",
@@ -75,6 +79,7 @@ __all__ = [
     "SimilarityMatching",
     "Standardize",
     "StateDifference",
+    "Sum",
     "WSConv1d",
     "WSConv2d",
     "WSLinear",

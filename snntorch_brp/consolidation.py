@@ -18,6 +18,7 @@ from torch import Tensor
 from snntorch_brp.activity import Activity
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.named import Named, make, table
+from snntorch_brp.places import Places, check_places, with_adjoint
 from snntorch_brp.traces import Decays, fold
 
 
@@ -75,7 +76,8 @@ class Consolidation(ABC):
 
     def __init_subclass__(cls, **kw: object) -> None:
         super().__init_subclass__(**kw)
-        if "gradients" in vars(cls) and "compares_samples" not in vars(cls):
+        computed = isinstance(cls.compares_samples, property)  # from the parts that one is made of
+        if "gradients" in vars(cls) and "compares_samples" not in vars(cls) and not computed:
             cls.compares_samples = True
 
     def decays(self, layer: LayerView) -> Decays:
@@ -195,19 +197,23 @@ class Correlation(Consolidation):
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarityMatching(Consolidation):
-    """Samples that are sent the same shall be alike: ``¼ mean_ij (cos(rate_i, rate_j) - cos(δ_i, δ_j))²``.
+    """Samples of one class shall be alike, and others not: ``¼ mean_ij (cos(rate_i, rate_j) - S_ij)²``.
 
     This is the similarity matching loss of Nøkland and Eidnes ("Training Neural Networks with Local Error Signals",
-    ICML 2019), whose networks do not spike, with three differences: the activity is compared as it is, and not behind a
-    trained layer of its own; with the cosines of δ, not with those of centered one-hot labels; and a convolution's
-    place by place, not as a standard deviation.
+    ICML 2019), whose networks do not spike and compare what a trained layer of its own makes of the activity; here it
+    is compared as it is. Theirs is ``center="sample", places="std", target="label"``.
 
     Args:
         center: What is subtracted from rates before their cosines are taken: "sample", each sample's mean over its
             neurons, as Nøkland and Eidnes do; "batch", each neuron's mean over the batch, held fixed in the gradient.
+        places: Of a convolution: compare rates pooled to so many regions along each axis, or with "std" each channel's
+            standard deviation over its places, as Nøkland and Eidnes do; None compares place by place. A rule that
+            knows every place asks a class to look alike pixel by pixel.
+        target: What S is: "sent", cosines of δ; "label", those of the label less 1/K, 1 within a class and -1/(K-1)
+            between two.
 
     Raises:
-        ValueError: If ``center`` is neither.
+        ValueError: If an option cannot be.
 
     Example:
         >>> delta, window = torch.eye(2)[None], Activity(torch.eye(2)[None])
@@ -218,23 +224,39 @@ class SimilarityMatching(Consolidation):
     compares_samples: ClassVar[bool] = True
 
     center: Literal["batch", "sample"] = "batch"
+    places: Places = None
+    target: Literal["sent", "label"] = "sent"
 
     def __post_init__(self) -> None:
         if self.center not in ("batch", "sample"):
             raise ValueError(f"center must be 'batch' or 'sample', got {self.center!r}")
+        if self.target not in ("sent", "label"):
+            raise ValueError(f"target must be 'sent' or 'label', got {self.target!r}")
+        check_places(self.places)
 
     def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``∂L/∂s_t``, the same at every step."""
-        sent = F.normalize(delta.mean(0).flatten(1), dim=1)
-        rate = window.rate.flatten(1)
-        # A sample's own mean needs no term in the gradient: what follows sums to zero over its neurons.
-        rate = rate - rate.mean(0 if self.center == "batch" else 1, keepdim=True)
-        length = rate.norm(dim=1, keepdim=True).clamp(min=_TINY)
-        activity = rate / length
+        wanted = self._wanted(delta, window)
+        rate, back = with_adjoint(window.rate, self.places)
+        mean = rate.mean(0 if self.center == "batch" else 1, keepdim=True)
+        length = (rate - mean).norm(dim=1, keepdim=True).clamp(min=_TINY)
+        activity = (rate - mean) / length
         alike = activity @ activity.T
-        error = (alike - sent @ sent.T) / len(rate)
+        error = (alike - wanted) / len(rate)
+        # A sample's own mean needs no term in the gradient: this sums to zero over its neurons.
         gradient = (error @ activity - (error * alike).sum(1, keepdim=True) * activity) / length
-        return Gradients(spikes=gradient.view_as(window.rate)[None])
+        return Gradients(spikes=back(gradient)[None])
+
+    def _wanted(self, delta: Tensor, window: Activity) -> Tensor:
+        """S, ``[B, B]``."""
+        if self.target == "sent":
+            sent = delta.mean(0).flatten(1)
+        elif window.label is None:
+            raise ValueError("SimilarityMatching(target='label') compares labels, and this window was given none")
+        else:
+            sent = window.label.mean(0) - 1 / window.label.shape[-1]
+        sent = F.normalize(sent, dim=1)
+        return sent @ sent.T
 
 
 _TINY = 1e-6

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snntorch_brp.named import of_layer
+
 
 def draw_feedback(
     num_classes: int,
@@ -53,7 +55,8 @@ class Feedback(nn.Module):
         generator: Where the seed is drawn from, once; torch's global generator when None.
         regions: Divide the places of a convolutional layer into so many regions along each axis, within which a channel
             has one weight: the layer hears of its class, and reads it, by spatially pooled activity, and B_l takes
-            ``K·C·regions²`` numbers, whatever the size of the image. A weight for every neuron when None.
+            ``K·C·regions²`` numbers, whatever the size of the image. A weight for every neuron when None; a number for
+            each layer, by name or pattern: ``{"conv1*": 4, "*": 2}``.
 
     Raises:
         ValueError: If there are no classes, or no regions.
@@ -67,11 +70,16 @@ class Feedback(nn.Module):
     seed: Tensor
 
     def __init__(
-        self, num_classes: int, *, generator: torch.Generator | None = None, regions: int | None = None
+        self,
+        num_classes: int,
+        *,
+        generator: torch.Generator | None = None,
+        regions: int | Mapping[str, int | None] | None = None,
     ) -> None:
         super().__init__()
-        if regions is not None and regions < 1:
-            raise ValueError(f"regions must be at least 1, got {regions}")
+        for number in regions.values() if isinstance(regions, Mapping) else [regions]:
+            if number is not None and number < 1:
+                raise ValueError(f"regions must be at least 1, got {number}")
         self.regions = regions
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
@@ -90,7 +98,7 @@ class Feedback(nn.Module):
         Raises:
             ValueError: If the layer was seen before with another shape.
         """
-        name, kept = _buffer_name(layer), self._kept(shape)
+        name, kept = _buffer_name(layer), self._kept(layer, shape)
         held = self._buffers.get(name)
         if held is None:
             # Each layer has a generator of its own: no draw depends on another.
@@ -127,11 +135,12 @@ class Feedback(nn.Module):
             raise ValueError(f"a feedback matrix is [K={self.num_classes}, *shape], got shape {tuple(matrix.shape)}")
         self.register_buffer(_buffer_name(layer), matrix.detach().clone())
 
-    def _kept(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def _kept(self, layer: str, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of what is kept of a layer's matrix, without the classes."""
-        if self.regions is None or len(shape) < 2:
+        regions = of_layer(self.regions, layer) if isinstance(self.regions, Mapping) else self.regions
+        if regions is None or len(shape) < 2:
             return tuple(shape)
-        return shape[0], *(min(size, self.regions) for size in shape[1:])
+        return shape[0], *(min(size, regions) for size in shape[1:])
 
     def learned(self, layer: str, key: str, make: Callable[[], Tensor]) -> Tensor:
         """A value that a rule learns for a layer, saved with the matrices; change it in place.

@@ -7,16 +7,12 @@ All are plain ``nn.Sequential`` networks of snnTorch neurons that take one time 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from torch import nn
 
 from snntorch_brp.neurons import RefractoryLeaky
-
-Neuron = Callable[[], nn.Module]
+from snntorch_brp.notation import Conv, Dense, Neuron, Pool, Spec, build, read
 
 
 def paper_neuron(*, detach_reset: bool = False) -> RefractoryLeaky:
@@ -49,7 +45,7 @@ def mlp(sizes: Sequence[int], *, neuron: Neuron = paper_neuron) -> nn.Sequential
     if len(sizes) < 3:
         raise ValueError(f"sizes must name inputs, at least one hidden layer and classes, got {list(sizes)}")
     inputs, *widths = sizes
-    return _build([_Dense(width) for width in widths], (inputs,), neuron)
+    return build([Dense(width) for width in widths], (inputs,), neuron)
 
 
 def convnet(
@@ -84,10 +80,10 @@ def convnet(
         >>> net(torch.zeros(8, 1, 28, 28)).shape
         torch.Size([8, 10])
     """
-    specs: list[_Spec] = []
+    specs: list[Spec] = []
     for channels, kernel in conv:
-        specs += [_Conv(kernel, channels), _Pool(pool)]
-    return _build([*specs, *map(_Dense, hidden), _Dense(num_classes)], input_shape, neuron)
+        specs += [Conv(kernel, channels), Pool(pool)]
+    return build([*specs, *map(Dense, hidden), Dense(num_classes)], input_shape, neuron)
 
 
 def network(notation: str, input_shape: Sequence[int], *, neuron: Neuron = paper_neuron) -> nn.Sequential:
@@ -95,7 +91,11 @@ def network(notation: str, input_shape: Sequence[int], *, neuron: Neuron = paper
 
     Args:
         notation: Layers joined by dashes: ``Conv5x5x28`` (kernel, kernel, channels; ``Conv1x3x100`` in 1-D), ``S2``
-            (average pooling), ``FC1000`` or just ``1000``. A bare number in front is the number of inputs.
+            (average pooling), ``FC1000`` or just ``1000``. A bare number in front is the number of inputs. Behind a
+            convolution or ``FC``, in the order in which they run, ``BN`` (batch normalization of the currents), ``M2``
+            (maximum pooling), and ``WS`` (its weights standardized: zero mean, unit variance, a learned gain). The
+            neurons stand before the first ``S``, and behind all others; write ``LIF`` to have them elsewhere:
+            ``Conv3x3x64-BN-LIF-M2`` pools spikes, ``Conv3x3x64-BN-M2`` currents.
         input_shape: Shape of one sample at one step.
         neuron: Makes the neuron behind each layer.
 
@@ -107,78 +107,15 @@ def network(notation: str, input_shape: Sequence[int], *, neuron: Neuron = paper
         torch.Size([8, 10])
         >>> network("784-500-10", (1, 28, 28))(torch.zeros(8, 1, 28, 28)).shape
         torch.Size([8, 10])
+        >>> list(dict(network("Conv3x3x16-BN-M2-FC10", (3, 32, 32)).named_children()))
+        ['conv1', 'conv1_bn', 'pool1', 'conv1_lif', 'flatten', 'fc1', 'fc1_lif']
     """
     first, *rest = notation.split("-")
     if not first.isdigit():
-        return _build([_read(part) for part in (first, *rest)], input_shape, neuron)
+        return build([read(part) for part in (first, *rest)], input_shape, neuron)
     if int(first) != math.prod(input_shape):
         raise ValueError(f"{notation!r} takes {first} inputs, but a sample of shape {tuple(input_shape)} does not")
-    return _build([_read(part) for part in rest], input_shape, neuron)
-
-
-@dataclass(frozen=True)
-class _Conv:
-    kernel: int
-    channels: int
-
-
-@dataclass(frozen=True)
-class _Pool:
-    size: int
-
-
-@dataclass(frozen=True)
-class _Dense:
-    width: int
-
-
-_Spec = _Conv | _Pool | _Dense
-
-
-def _read(part: str) -> _Spec:
-    if match := re.fullmatch(r"(?i)conv(\d+)x(\d+)x(\d+)", part):
-        height, kernel, channels = map(int, match.groups())
-        if height in (1, kernel) and kernel and channels:
-            return _Conv(kernel, channels)
-    elif (match := re.fullmatch(r"(?i)s(\d+)", part)) and int(match[1]):
-        return _Pool(int(match[1]))
-    elif (match := re.fullmatch(r"(?i)(?:fc)?(\d+)", part)) and int(match[1]):
-        return _Dense(int(match[1]))
-    raise ValueError(f"cannot read layer {part!r}: write Conv5x5x28, S2 or FC1000, joined by dashes, no size being 0")
-
-
-def _build(specs: Sequence[_Spec], input_shape: Sequence[int], neuron: Neuron) -> nn.Sequential:
-    layers: dict[str, nn.Module] = {}
-    shape = tuple(input_shape)
-    counts = Counter[type]()
-    for spec in specs:
-        counts[type(spec)] += 1
-        number = counts[type(spec)]
-        if isinstance(spec, _Dense):
-            if number == 1:
-                layers["flatten"] = nn.Flatten()
-            layers |= {f"fc{number}": nn.Linear(math.prod(shape), spec.width), f"fc{number}_lif": neuron()}
-            shape = (spec.width,)
-            continue
-        if len(shape) not in (2, 3):
-            raise ValueError(f"{spec} needs (channels, length) or (channels, height, width), got shape {shape}")
-        one_d = len(shape) == 2
-        if isinstance(spec, _Conv):
-            if spec.kernel % 2 == 0:
-                raise ValueError(f"kernel sizes must be odd, so that the size is kept; got {spec.kernel}")
-            synapse = (nn.Conv1d if one_d else nn.Conv2d)(
-                shape[0], spec.channels, spec.kernel, padding=spec.kernel // 2
-            )
-            layers |= {f"conv{number}": synapse, f"conv{number}_lif": neuron()}
-            shape = (spec.channels, *shape[1:])
-        elif spec.size > 1:
-            layers[f"pool{number}"] = (nn.AvgPool1d if one_d else nn.AvgPool2d)(spec.size)
-            shape = (shape[0], *(length // spec.size for length in shape[1:]))
-        if 0 in shape:
-            raise ValueError(f"nothing is left behind S{getattr(spec, 'size', 1)}: the picture is smaller than that")
-    if not isinstance(specs[-1], _Dense) if specs else True:
-        raise ValueError("a network ends with a fully connected layer of one neuron a class, such as FC10")
-    return nn.Sequential(OrderedDict(layers))
+    return build([read(part) for part in rest], input_shape, neuron)
 
 
 def mnist_net(*, neuron: Neuron = paper_neuron) -> nn.Sequential:

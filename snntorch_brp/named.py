@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 Kind = TypeVar("Kind")
@@ -107,3 +108,26 @@ def load(name: str, what: str) -> Any:
     if not hasattr(found, attribute):
         raise ValueError(f"{what} {name!r}: {module} has no {attribute!r}")
     return getattr(found, attribute)
+
+
+Setting = TypeVar("Setting")
+
+
+def of_layer(patterns: Mapping[str, Setting], layer: str) -> Setting:
+    """The setting of the first pattern that a layer's name matches.
+
+    Args:
+        patterns: Settings by name, or by pattern with ``*`` and ``?``.
+        layer: The layer's name in its network, as in ``named_modules``.
+
+    Raises:
+        ValueError: If none matches.
+
+    Example:
+        >>> of_layer({"conv1*": 4, "*": 2}, "conv1_lif"), of_layer({"conv1*": 4, "*": 2}, "conv3_lif")
+        (4, 2)
+    """
+    for pattern, setting in patterns.items():
+        if fnmatchcase(layer, pattern):
+            return setting
+    raise ValueError(f"no setting for layer '{layer}': none of {', '.join(map(repr, patterns))} matches; add '*'")

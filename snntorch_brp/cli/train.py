@@ -24,6 +24,7 @@ from snntorch_brp.cli.options import (
     whole,
 )
 from snntorch_brp.consolidation import CONSOLIDATIONS
+from snntorch_brp.data.augment import AUGMENTATIONS
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.paper.style import epochs
 from snntorch_brp.propagation import PROPAGATIONS
@@ -80,6 +81,9 @@ def add_parser(subparsers: Any, own_task: str | None = None) -> None:
         option("--steps", default=task.steps, type=whole, metavar="T", help="time steps")
         if task.encoder is RateEncoder:
             option("--encoder", default="rate", choices=ENCODERS, help="random spikes, or the values at every step")
+        if task.rate_coded and len(task.input_shape) == 3:
+            text = "crop training images at random, crop-flip mirrors them, too"
+            option("--augment", choices=AUGMENTATIONS, help=text)
         if task.rate_coded:
             option("--alpha", default=task.alpha, type=positive, help="the paper's α of eq. 3: smaller fires more")
         else:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, SequentialSampler, Subset, TensorDataset, 
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import BatchSampler, RandomSampler
 
+from snntorch_brp.data.augment import Augmentation
 from snntorch_brp.runtime.randomness import set_worker_state, worker_state
 
 
@@ -23,6 +24,7 @@ def batches(
     rank: int = 0,
     world_size: int = 1,
     generator: torch.Generator | None = None,
+    augment: Augmentation | None = None,
 ) -> StatefulDataLoader:
     """A loader of ``(x, labels)`` batches; the last one may be smaller, and is kept.
 
@@ -38,6 +40,7 @@ def batches(
         world_size: Number of processes that share the batches. Where a last batch has fewer samples than there are
             processes, those without one get None.
         generator: Source of the orders, the same on every rank; seeded from torch's own when None.
+        augment: What is done to the images of a batch.
 
     Raises:
         ValueError: If the data set is empty, or a number is out of range.
@@ -58,7 +61,7 @@ def batches(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # a call of torchdata's, of no consequence
         return StatefulDataLoader(
-            _Parts(dataset, rank, world_size),
+            _Parts(dataset, rank, world_size, augment),
             batch_size=None,
             sampler=BatchSampler(order, batch_size, drop_last=False),
             num_workers=workers,
@@ -69,17 +72,20 @@ def batches(
 class _Parts(Dataset):
     """A data set that is asked for a batch, and gives one process's part of it."""
 
-    def __init__(self, dataset: Dataset, rank: int, world_size: int) -> None:
-        self.dataset, self.rank, self.world_size = dataset, rank, world_size
+    def __init__(self, dataset: Dataset, rank: int, world_size: int, augment: Augmentation | None) -> None:
+        self.dataset, self.rank, self.world_size, self.augment = dataset, rank, world_size, augment
 
     def __getitem__(self, batch: Sequence[int]) -> Any:
         part = part_of(len(batch), self.rank, self.world_size)
         rows = list(batch[part])
         if not rows:
             return None
-        if isinstance(self.dataset, TensorDataset):
-            return self.dataset[rows]
-        return default_collate([self.dataset[row] for row in rows])
+        whole = isinstance(self.dataset, TensorDataset)
+        found = self.dataset[rows] if whole else default_collate([self.dataset[row] for row in rows])
+        if self.augment is None:
+            return found
+        images, *rest = found
+        return self.augment(images, batch, part=part), *rest
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

@@ -62,8 +62,8 @@ class SimilarityLoss(LocalRule):
     which add a learned local classifier.
 
     Example:
-        >>> SimilarityLoss().consolidation
-        SimilarityMatching(center='sample')
+        >>> SimilarityLoss().consolidation.center
+        'sample'
     """
 
     facts: ClassVar[Facts] = Facts(

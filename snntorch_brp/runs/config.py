@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from snntorch_brp.consolidation import consolidation_named
+from snntorch_brp.data.augment import AUGMENTATIONS
 from snntorch_brp.named import canonical
 from snntorch_brp.propagation import PROPAGATIONS
 from snntorch_brp.rules import trained_rule
@@ -63,6 +64,7 @@ class RunConfig:
         encoder: "rate", or "direct" for values that are given at every step as they are.
         hidden_lr: Learning rate of all layers but the last; ``lr`` where None.
         detach_reset: Whether the pseudo-gradient takes a neuron's reset as a constant.
+        augment: What is done to training images whenever they are read, by its name; None for nothing.
     """
 
     task: str
@@ -92,6 +94,7 @@ class RunConfig:
     encoder: str = "rate"
     hidden_lr: float | None = None
     detach_reset: bool = False
+    augment: str | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -183,6 +186,7 @@ _ADDED = {
     "encoder": "rate",
     "hidden_lr": None,
     "detach_reset": False,
+    "augment": None,
 }
 
 _Check = tuple[str, Callable[[Any], bool]]
@@ -238,6 +242,7 @@ _CHECKS: dict[str, _Check] = {
     "encoder": _one_of(*ENCODERS),
     "hidden_lr": _or_none(_POSITIVE),
     "detach_reset": ("true or false", lambda value: isinstance(value, bool)),
+    "augment": _or_none(_one_of(*AUGMENTATIONS)),
 }
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from snntorch_brp import plots
 from snntorch_brp.analysis import Statistics, analyse
 from snntorch_brp.consolidation import consolidation_named
+from snntorch_brp.data.augment import AUGMENTATIONS, Augmentation
 from snntorch_brp.data.loader import batches, head
 from snntorch_brp.encoding import DirectEncoder, RateEncoder
 from snntorch_brp.feedback import Feedback
@@ -163,7 +164,7 @@ def _train(
         raise FileNotFoundError(f"{folder} has no checkpoint left to go on from: train anew with --overwrite")
     try:
         trainer.fit(
-            load(sets.train, config.batch_size, shuffle=True),
+            load(sets.train, config.batch_size, shuffle=True, augment=_augmentation(config)),
             epochs=config.epochs,
             validation=None if sets.validation is None else load(sets.validation, TEST_BATCH),
             callbacks=_callbacks(config, folder, keeping, sets, checkpoints),
@@ -177,6 +178,10 @@ def _train(
     if first:
         _write_end(trainer, config, evaluation, folder, title=_title(config, sets))
     return evaluation
+
+
+def _augmentation(config: RunConfig) -> Augmentation | None:
+    return None if config.augment is None else replace(AUGMENTATIONS[config.augment], seed=config.seed)
 
 
 def _try_out(trainer: BRPTrainer, sets: TrainTest) -> None:

@@ -145,6 +145,7 @@ def test_sizes_that_cannot_be_are_refused(
         ["--seed", str(2**64)], ["--out", ""], ["--validation", "1"], ["--workers", "-1"], ["--steps", "9" * 40],
         ["--propagation", "x"], ["--propagation", "nowhere:Rule"], ["--propagation", "json:dumps"],
         ["--consolidation", "snntorch_brp:BRP"], ["--consolidation", ":"], ["--encoder", "none"], ["--regions", "0"],
+        ["--augment", "mixup"],
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line_and_code_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,10 +158,12 @@ def test_wrong_use_is_one_line_and_code_2(argv: list[str], capsys: pytest.Captur
 def test_rules_regions_and_encoders_are_chosen_from_the_shell(tmp_path: Path) -> None:
     chosen = ["--propagation", "dfa", "--consolidation", "stdp", "--encoder", "direct", "--hidden-lr", "0.01"]
     convolution = ["--model", "Conv3x3x4-S2-FC10", "--regions", "2", "--epochs", "1", "--limit-test", "20"]
+    convolution += ["--augment", "crop"]
     assert main([*SMALL, *chosen, *convolution, "--out", str(tmp_path / "run")]) == 0
     run = load(tmp_path / "run")
     assert run.config.propagation == "error"  # one name a rule
     assert run.config.consolidation == "stdp"
+    assert run.config.augment == "crop"
     assert isinstance(run.encoder, DirectEncoder)
     assert (10, 4, 2, 2) in {tuple(buffer.shape) for buffer in run.feedback.buffers()}
     optimizer = build_trainer(run.config).optimizer

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from snntorch_brp.models import cifar10_net, convnet, dvsgesture_net, mlp, mnist_net, network, tidigits_net
+from snntorch_brp.neurons import RefractoryLeaky
 from snntorch_brp.sequence import observe, unroll
 
 TABLE_II = [
@@ -43,8 +44,39 @@ def test_notation_and_builders_agree() -> None:
 
 
 @pytest.mark.parametrize(
+    ("notation", "names"),
+    [
+        ("Conv3x3x4-BN-M2-FC3", ["conv1", "conv1_bn", "pool1", "conv1_lif", "flatten", "fc1", "fc1_lif"]),
+        ("Conv3x3x4-BN-LIF-M2-FC3", ["conv1", "conv1_bn", "conv1_lif", "pool1", "flatten", "fc1", "fc1_lif"]),
+        ("Conv3x3x4-M2-S2-FC3", ["conv1", "pool1", "conv1_lif", "pool2", "flatten", "fc1", "fc1_lif"]),
+        ("Conv3x3x4-S2-LIF-FC3-BN", ["conv1", "pool1", "conv1_lif", "flatten", "fc1", "fc1_bn", "fc1_lif"]),
+        ("FC9-bn-fc3-lif", ["flatten", "fc1", "fc1_bn", "fc1_lif", "fc2", "fc2_lif"]),
+    ],
+)
+def test_modules_stand_where_the_notation_has_them(notation: str, names: list[str]) -> None:
+    net = network(notation, (2, 8, 8))
+    assert list(dict(net.named_children())) == names
+    assert net(torch.rand(5, 2, 8, 8)).shape == (5, 3)
+
+
+def test_maxima_norms_and_standardized_weights_in_one_and_two_dimensions() -> None:
+    square, flat = network("Conv3x3x4-WS-BN-M2-FC9-WS-FC3", (2, 8, 8)), network("Conv1x3x4-WS-BN-M2-FC3", (2, 8))
+    kinds = [type(module).__name__ for module in square if not isinstance(module, RefractoryLeaky)]
+    assert kinds == ["WSConv2d", "BatchNorm2d", "MaxPool2d", "Flatten", "WSLinear", "Linear"]
+    kinds = [type(module).__name__ for module in flat if not isinstance(module, RefractoryLeaky)]
+    assert kinds == ["WSConv1d", "BatchNorm1d", "MaxPool1d", "Flatten", "Linear"]
+
+
+@pytest.mark.parametrize(
     ("notation", "shape", "message"),
     [
+        ("BN-FC3", (1, 8, 8), "must stand behind a convolution"),
+        ("WS-Conv3x3x4-FC3", (1, 8, 8), "must stand behind a convolution"),
+        ("Conv3x3x4-BN-BN-FC3", (1, 8, 8), "'conv1_bn' stands twice"),
+        ("Conv3x3x4-LIF-M2-LIF-FC3", (1, 8, 8), "write LIF once"),
+        ("Conv3x3x4-M9-FC3", (1, 8, 8), "nothing is left behind"),
+        ("Conv3x3x4-M0-FC3", (1, 8, 8), "cannot read layer 'M0'"),
+        ("Conv3x3x4-BN", (1, 8, 8), "ends with a fully connected layer"),
         ("Conv3x5x4-FC3", (1, 8, 8), "Conv3x5x4"),
         ("Conv4x4x4-FC3", (1, 8, 8), "odd"),
         ("pool-FC3", (1, 8, 8), "pool"),

@@ -11,6 +11,7 @@ from snntorch import surrogate
 from torch import nn
 
 from snntorch_brp.attachment import attach
+from snntorch_brp.composition import PerLayer, Sum
 from snntorch_brp.consolidation import Correlation, PseudoGradient, SimilarityMatching, StateDifference
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused import FusedEngine
@@ -24,6 +25,7 @@ from snntorch_brp.propagation import (
     RewardPrediction,
     SignProjection,
 )
+from snntorch_brp.reading import PooledReading
 from snntorch_brp.sequence import unroll
 from snntorch_brp.surrogate import boxcar
 from snntorch_brp.training import rate_mse
@@ -34,6 +36,7 @@ rules = st.sampled_from(
     [
         *(BRP(), RewardPrediction(), ErrorProjection(), SignProjection(), Backprop(), OutputOnly()),
         *(BRP(label_rate=0.5), BRP(centered=True), RewardPrediction(kappa=10, cosine=True)),
+        *(PooledReading(places=2), PooledReading(center="batch")),
     ]
 )
 consolidations = st.sampled_from(
@@ -43,6 +46,9 @@ consolidations = st.sampled_from(
         StateDifference(state="rate"),
         Correlation(rectify=True),
         SimilarityMatching(),
+        SimilarityMatching(center="sample", places="std", target="label"),
+        Sum([(0.5, SimilarityMatching(places=2, target="label")), (0.5, PseudoGradient())]),
+        PerLayer({"1": StateDifference(), "*": PseudoGradient()}),
     ]
 )
 refractory = st.builds(

@@ -24,16 +24,25 @@ from snntorch import surrogate
 from torch import Tensor, nn
 
 from snntorch_brp import BRPTrainer
+from snntorch_brp.composition import PerLayer, Sum
 from snntorch_brp.consolidation import Correlation, PseudoGradient, SimilarityMatching, StateDifference
 from snntorch_brp.neurons import RefractoryLeaky
 from snntorch_brp.propagation import BRP, Backprop, ErrorProjection, OutputOnly, RewardPrediction, SignProjection
+from snntorch_brp.reading import PooledReading
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.surrogate import boxcar
 from snntorch_brp.weight_standardization import WSConv1d, WSConv2d, WSLinear
 
 K = 4
 RULES = [BRP(), BRP(centered=True), RewardPrediction(), ErrorProjection(), SignProjection(), Backprop(), OutputOnly()]
+RULES += [PooledReading(places=2), PooledReading(center="batch")]
 CONSOLIDATIONS = [PseudoGradient(), PseudoGradient(), StateDifference(), Correlation(), SimilarityMatching()]
+CONSOLIDATIONS += [
+    SimilarityMatching(center="sample", places=2, target="label"),
+    SimilarityMatching(places="std"),
+    Sum([(0.5, SimilarityMatching(places=2, target="label")), (0.5, StateDifference())]),
+    PerLayer({"0": StateDifference(), "*": PseudoGradient()}),
+]
 SURROGATES = [
     boxcar(),
     boxcar(0.2),
@@ -63,8 +72,10 @@ class Draw:
         self.x = x[:1].expand(x.shape) if rng.random() < 0.2 else x
         self.labels = torch.randint(K, (self.B,))
         self.rule, self.consolidation = rng.choice(RULES), rng.choice(CONSOLIDATIONS)
-        if self.dtype is torch.float32 and isinstance(self.consolidation, Correlation | SimilarityMatching):
-            self.consolidation = PseudoGradient()  # those may divide rounding by rounding
+        if self.dtype is torch.float32:  # some may divide rounding by rounding
+            if isinstance(self.consolidation, Correlation | SimilarityMatching | Sum):
+                self.consolidation = PseudoGradient()
+            self.rule = BRP() if isinstance(self.rule, PooledReading) else self.rule
         self.net = self.network(shape)
 
     def network(self, shape: tuple[int, ...]) -> nn.Sequential:

@@ -19,11 +19,11 @@ import snntorch_brp
 PUBLIC = {
     "snntorch_brp": """
         Activity Attached BRP BRPTrainer Backprop Callback Checkpoints Consolidation Correlation DifferentialHebb
-        DirectEncoder EarlyStopping ErrorProjection Feedback Gradients Online OutputOnly Propagation PseudoGradient
-        RateEncoder RefractoryLeaky RewardPrediction STDP SignProjection SimilarityMatching Standardize StateDifference
-        WSConv1d WSConv2d WSLinear __version__ attach boxcar calibrate consolidation_named firing_fault firing_message
-        label_spikes load observe parameter_groups patch_filters propagation_named rate_encode reset_state rules trace
-        unroll
+        DirectEncoder EarlyStopping ErrorProjection Feedback Gradients Online OutputOnly PerLayer PooledReading
+        Propagation PseudoGradient RateEncoder RefractoryLeaky RewardPrediction STDP SignProjection
+        SimilarityMatching Standardize StateDifference Sum WSConv1d WSConv2d WSLinear __version__ attach boxcar
+        calibrate consolidation_named firing_fault firing_message label_spikes load observe parameter_groups
+        patch_filters propagation_named rate_encode reset_state rules trace unroll
     """,
     "snntorch_brp.attachment": "Attached Online attach",
     "snntorch_brp.training": """
@@ -40,7 +40,7 @@ PUBLIC = {
     """,
 }
 SUBMODULES = (
-    "data.cifar", "data.events", "data.folders", "data.images", "data.loader", "data.speech",
+    "data.augment", "data.cifar", "data.events", "data.folders", "data.images", "data.loader", "data.speech",
     "models", "nir", "plots", "training.callbacks", "training.checkpoint", "training.tensorboard",
 )  # fmt: skip
 """Documented beside these: all in them that has no underscore is public."""
