@@ -30,7 +30,8 @@ from snntorch_brp.paper.style import epochs
 from snntorch_brp.propagation import PROPAGATIONS
 from snntorch_brp.rules import TRAINED_WHOLE
 from snntorch_brp.runs.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
-from snntorch_brp.runs.run import ANALYSED, Keeping, evaluate_run, train_run
+from snntorch_brp.runs.evaluate import ANALYSED, evaluate_run
+from snntorch_brp.runs.run import Keeping, train_run
 from snntorch_brp.runtime import distributed
 from snntorch_brp.tasks.registry import TASKS, task_named
 from snntorch_brp.training.tensorboard import installed

@@ -23,7 +23,7 @@ from snntorch_brp.label_only.features import CALIBRATION_SAMPLES, Features, neur
 from snntorch_brp.label_only.folds import Fold
 from snntorch_brp.paper.lab import Lab, machine
 from snntorch_brp.paper.stored import number, stored_object, unusable
-from snntorch_brp.runs.run import TEST_BATCH
+from snntorch_brp.runs.assemble import TEST_BATCH
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.tasks.protocol import Protocol

@@ -19,9 +19,9 @@ from snntorch_brp.data.loader import batches, head
 from snntorch_brp.paper.budgets import Budget
 from snntorch_brp.paper.datasets import DatasetInUse, PaperDataset
 from snntorch_brp.paper.stored import Run, read_stored, shown, stored_name, unusable
-from snntorch_brp.runs.config import usual_weights
+from snntorch_brp.runs.assemble import TEST_BATCH, start_trainer
+from snntorch_brp.runs.config import RunConfig, usual_weights
 from snntorch_brp.runs.holdout import hold_back
-from snntorch_brp.runs.run import TEST_BATCH, RunConfig, start_trainer
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.tasks.base import Task, TrainTest
 from snntorch_brp.tasks.files import find_data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,13 +47,11 @@ def load(run_folder: str | Path, *, device: str = "cpu") -> TrainedRun:
         >>> run = load("runs/digits")  # doctest: +SKIP
         >>> unroll(run.net, run.encoder(torch.rand(8, 1, 8, 8))).mean(0).argmax(1)  # doctest: +SKIP
     """
-    from dataclasses import replace
-
-    from snntorch_brp.runs.config import RunConfig, resolve_device
-    from snntorch_brp.runs.run import trained
+    from snntorch_brp.runs.config import RunConfig, resolve_device  # late: `import snntorch_brp` stays quick
+    from snntorch_brp.runs.evaluate import trainer_of_run
 
     folder = Path(run_folder)
     config = replace(RunConfig.read(folder), device=resolve_device(device))
-    trainer = trained(config, folder)
+    trainer = trainer_of_run(config, folder)
     assert trainer.encoder is not None
     return TrainedRun(trainer.net.eval(), trainer.encoder, config, trainer.feedback)

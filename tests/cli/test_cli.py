@@ -23,7 +23,7 @@ from snntorch_brp.cli.options import picture
 from snntorch_brp.data.loader import batches
 from snntorch_brp.data.simulate import simulate_dvsgesture
 from snntorch_brp.rules import RULES, LocalRule, trained_rule
-from snntorch_brp.runs.run import build_trainer
+from snntorch_brp.runs.assemble import build_trainer
 from snntorch_brp.tasks.recordings import options
 from snntorch_brp.tasks.registry import TASKS
 

@@ -15,9 +15,9 @@ from snntorch_brp.cli import main
 from snntorch_brp.data.recordings import Recording
 from snntorch_brp.paper.budgets import BUDGETS
 from snntorch_brp.paper.lab import Lab
+from snntorch_brp.runs.assemble import load_data
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.holdout import hold_back
-from snntorch_brp.runs.run import load_data
 from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.tasks.recordings import RecordingOptions
 from snntorch_brp.training import bars

@@ -19,7 +19,8 @@ from snntorch_brp.paper.datasets import ALL, DatasetInUse, PaperDataset
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.table1 import CASES
 from snntorch_brp.propagation import PROPAGATIONS
-from snntorch_brp.runs.run import RunConfig, train_run
+from snntorch_brp.runs.config import RunConfig
+from snntorch_brp.runs.run import train_run
 from snntorch_brp.tasks.base import Option, Task
 from snntorch_brp.tasks.files import check, find_data
 from snntorch_brp.tasks.protocol import BUDGETS as BUDGET_NAMES

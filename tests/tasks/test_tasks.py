@@ -11,7 +11,8 @@ import torch
 from snntorch_brp.cli import main
 from snntorch_brp.data.simulate import simulate_dvsgesture
 from snntorch_brp.models import network
-from snntorch_brp.runs.run import RunConfig, load_data, task_of
+from snntorch_brp.runs.assemble import load_data, task_of
+from snntorch_brp.runs.config import RunConfig
 
 pytest.importorskip("tonic", reason="tonic is not installed")
 pytest.importorskip("librosa", reason="librosa is not installed")

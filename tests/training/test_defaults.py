@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from snntorch_brp.cli import main
+from snntorch_brp.runs.assemble import CALIBRATED, start_trainer
 from snntorch_brp.runs.config import RunConfig
-from snntorch_brp.runs.run import CALIBRATED, start_trainer
 from snntorch_brp.sequence import observe, unroll
 from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.training import BRPTrainer
