@@ -6,20 +6,16 @@
 # layer at rest does better if it starts calibrated, so it is a low bar.)
 
 # %%
-from __future__ import annotations
-
-import argparse
-
 import torch
 
 from snntorch_brp import (
+    BRP,
     STDP,
     BRPTrainer,
-    Consolidation,
     Correlation,
     DifferentialHebb,
+    ErrorProjection,
     OutputOnly,
-    Propagation,
     PseudoGradient,
     RateEncoder,
     RewardPrediction,
@@ -29,9 +25,15 @@ from snntorch_brp import (
 from snntorch_brp.data.images import load_digits
 from snntorch_brp.data.loader import batches
 from snntorch_brp.models import mlp
-from snntorch_brp.propagation import BRP, ErrorProjection
 
-CONSOLIDATIONS: dict[str, Consolidation] = {
+hidden = 300  # neurons
+steps = 20
+epochs = 12
+seed = 0
+
+# %%
+propagations = [BRP(), RewardPrediction(), ErrorProjection()]
+consolidations = {
     "PseudoGradient": PseudoGradient(),
     "StateDifference, membrane": StateDifference(state="membrane"),
     "..., gain 20": StateDifference(state="membrane", gain=20),
@@ -43,14 +45,11 @@ CONSOLIDATIONS: dict[str, Consolidation] = {
     "STDP": STDP(),
     "DifferentialHebb": DifferentialHebb(),
 }
-PROPAGATIONS: list[Propagation] = [BRP(), RewardPrediction(), ErrorProjection()]
 
 
 # %%
-def accuracy(
-    propagation: Propagation, consolidation: Consolidation, *, epochs: int, hidden: int, steps: int, seed: int
-) -> float:
-    """Test accuracy of a 64-``hidden``-10 network on the digits."""
+def accuracy(propagation, consolidation=None):
+    """Test accuracy of a 64-hidden-10 network on the digits."""
     torch.manual_seed(seed)
     net = mlp([64, hidden, 10])
     trainer = BRPTrainer(
@@ -65,27 +64,7 @@ def accuracy(
     return trainer.evaluate(batches(load_digits(train=False), 200)).accuracy
 
 
-# %%
-def main(argv: list[str] | None = None) -> dict[str, list[float]]:
-    parser = argparse.ArgumentParser(description="Consolidations side by side on the digits")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--hidden", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="as the tests run it: one short epoch of a small network")
-    settings = vars(parser.parse_args(argv))
-    if settings.pop("quick"):
-        settings |= {"epochs": 1, "hidden": 10, "steps": 4}
-
-    bar = accuracy(OutputOnly(), PseudoGradient(), **settings)
-    print(f"hidden layer at rest: {bar:.1%}")
-    print(" " * 28 + "".join(f"{type(rule).__name__:>20}" for rule in PROPAGATIONS))
-    table = {}
-    for name, consolidation in CONSOLIDATIONS.items():
-        table[name] = [accuracy(rule, consolidation, **settings) for rule in PROPAGATIONS]
-        print(f"{name:<28}" + "".join(f"{value:>20.1%}" for value in table[name]))
-    return table
-
-
-if __name__ == "__main__":
-    main()
+print(f"hidden layer at rest: {accuracy(OutputOnly()):.1%}")
+print(" " * 28 + "".join(f"{type(rule).__name__:>20}" for rule in propagations))
+for name, consolidation in consolidations.items():
+    print(f"{name:<28}" + "".join(f"{accuracy(rule, consolidation):>20.1%}" for rule in propagations))

@@ -5,7 +5,6 @@
 # anyone can import; `snntorch_brp.rules` has both ready made, and this file checks that they give the same.
 
 # %%
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -67,21 +66,23 @@ class Timing(Consolidation):
 
 
 # %%
-QUICK = "--quick" in sys.argv  # as the tests run it
+hidden = 300  # neurons
+steps = 20
+epochs = 12
 
 
 def train(propagation, consolidation=None):
     torch.manual_seed(0)
-    net = mlp([64, 30 if QUICK else 300, 10])
+    net = mlp([64, hidden, 10])
     trainer = BRPTrainer(
         net,
         num_classes=10,
         propagation=propagation,
         consolidation=consolidation,
         optimizer=torch.optim.Adam(net.parameters(), 5e-4),
-        encoder=RateEncoder(steps=5 if QUICK else 20),
+        encoder=RateEncoder(steps),
     )
-    trainer.fit(batches(load_digits(train=True), 50, shuffle=True), epochs=1 if QUICK else 12, progress=False)
+    trainer.fit(batches(load_digits(train=True), 50, shuffle=True), epochs=epochs, progress=False)
     return trainer.evaluate(batches(load_digits(train=False), 200)), next(net.parameters()).detach()
 
 

@@ -1,17 +1,16 @@
 # %% [markdown]
 # # Event-camera data: spikes from the start
 #
-# Recordings become frames of spikes, time first, and go into the network as they are. `python events.py DIR` takes
-# N-MNIST recordings from DIR/NMNIST/{Train,Test}; without a folder a few gestures are simulated, which is no
-# substitute for data but runs anywhere.
+# Recordings become frames of spikes, time first, and go into the network as they are. A few
+# gestures are simulated here, which is no substitute for data but runs anywhere; name the folder that holds N-MNIST's
+# recordings, in NMNIST/{Train,Test}, for those.
 #
 # Events are sparse: weights as torch draws them leave these neurons below their threshold, silent for ever. `calibrate`
 # scales them on a few recordings, without their labels. And 64 recordings are few steps, so the output learns fast, and
-# the hidden layers at a tenth of its rate. (Both rates, and the start, were
-# chosen on other simulated recordings than the ones shown here.)
+# the hidden layers at a tenth of its rate. (Both rates, and the start, were chosen on other simulated recordings than
+# the ones shown here.)
 
 # %%
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,10 @@ from snntorch_brp.data.loader import batches
 from snntorch_brp.data.simulate import simulate_gesture
 from snntorch_brp.plots import spike_raster
 
-QUICK = "--quick" in sys.argv  # as the tests run it
-folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-steps, epochs = (8, 1) if QUICK else (30, 8)
+nmnist = None  # the folder of N-MNIST
+samples = 24  # simulated recordings of each kind of gesture
+steps = 30
+epochs = 8
 
 
 # %%
@@ -42,7 +42,7 @@ def recorded(folder):
     return [TensorDataset(packed[part], labels[part]) for part in (training, ~training)], 34, 10
 
 
-def simulated(samples=4 if QUICK else 24, kinds=4):
+def simulated(kinds=4):
     frames, rng = Frames(steps, sensor=(128, 128), size=(32, 32)), np.random.default_rng(0)
     labels = np.tile(np.arange(kinds), samples)
     packed = np.stack([frames(as_events(*simulate_gesture(int(label), rng=rng).T)) for label in labels])
@@ -50,7 +50,7 @@ def simulated(samples=4 if QUICK else 24, kinds=4):
     return [TensorDataset(data[third:], labels[third:]), TensorDataset(data[:third], labels[:third])], 32, kinds
 
 
-(train, test), size, num_classes = recorded(folders[0]) if folders else simulated()
+(train, test), size, num_classes = recorded(nmnist) if nmnist else simulated()
 
 
 # %%

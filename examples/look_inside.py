@@ -6,10 +6,6 @@
 # rule's weight changes with the true gradient. They work on any snnTorch network, and change nothing about training.
 
 # %%
-from __future__ import annotations
-
-import argparse
-
 import torch
 
 from snntorch_brp import BRP, BRPTrainer, ErrorProjection, RateEncoder, RewardPrediction
@@ -18,41 +14,45 @@ from snntorch_brp.data.images import load_digits
 from snntorch_brp.data.loader import batches, head
 from snntorch_brp.models import mlp
 
+epochs = 4
 
-def main(epochs: int) -> None:
-    torch.manual_seed(0)
-    net = mlp([64, 300, 10])
-    trainer = BRPTrainer(
-        net,
-        num_classes=10,
-        propagation=BRP(),
-        encoder=RateEncoder(steps=20),
-        optimizer=torch.optim.Adam(net.parameters(), lr=1e-3),
-    )
-    train = load_digits(train=True)
-    x, labels = next(iter(batches(head(train, 100), 100)))
-    activity = ActivityMonitor(x)
-    alignment = AlignmentMonitor(x, labels, rules={"BRP": BRP(), "TP_err": ErrorProjection(), "RP": RewardPrediction()})
-    trainer.fit(batches(train, 50, shuffle=True), epochs=epochs, callbacks=[activity, alignment])
+# %% [markdown]
+# Both monitors are callbacks of the trainer, and look at the first 100 training images.
 
-    # %%
-    print("\nepoch  rate of fc1  silent in fc1  operations a sample")
-    for epoch, seen in activity.history:
-        layer = seen.layers["fc1_lif"]
-        print(f"{epoch:>5}  {layer.rate:>11.3f}  {layer.silent_share:>13.1%}  {seen.operations:>19,.0f}")
+# %%
+torch.manual_seed(0)
+net = mlp([64, 300, 10])
+trainer = BRPTrainer(
+    net,
+    num_classes=10,
+    propagation=BRP(),
+    encoder=RateEncoder(steps=20),
+    optimizer=torch.optim.Adam(net.parameters(), lr=1e-3),
+)
+train = load_digits(train=True)
+x, labels = next(iter(batches(head(train, 100), 100)))
+activity = ActivityMonitor(x)
+alignment = AlignmentMonitor(x, labels, rules={"BRP": BRP(), "TP_err": ErrorProjection(), "RP": RewardPrediction()})
+trainer.fit(batches(train, 50, shuffle=True), epochs=epochs, callbacks=[activity, alignment], progress=False)
 
-    # %%
-    print("\nangle between a rule's change of fc1 and the true gradient (90° is no better than chance)")
-    for epoch, rule, angles in alignment.history:
-        print(f"epoch {epoch}, {rule:<6} {angles['fc1']:.0f}°")
+# %% [markdown]
+# How much of the hidden layer takes part, and what a sample costs.
 
-    # %%
-    print(f"\nafter the last epoch\n{activity.history[-1][1]}")
+# %%
+print("epoch  rate of fc1  silent in fc1  operations a sample")
+for epoch, seen in activity.history:
+    layer = seen.layers["fc1_lif"]
+    print(f"{epoch:>5}  {layer.rate:>11.3f}  {layer.silent_share:>13.1%}  {seen.operations:>19,.0f}")
 
+# %% [markdown]
+# The angle between a rule's change of fc1 and the true gradient; 90° is no better than chance.
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Silent neurons, operations and gradient angles during training.")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--quick", action="store_true", help="as the tests run it: one epoch")
-    args = parser.parse_args()
-    main(1 if args.quick else args.epochs)
+# %%
+for epoch, rule, angles in alignment.history:
+    print(f"epoch {epoch}, {rule:<6} {angles['fc1']:.0f}°")
+
+# %% [markdown]
+# Everything that was counted after the last epoch.
+
+# %%
+print(activity.history[-1][1])

@@ -5,11 +5,9 @@
 # batch norm in between, `snntorch.utils.reset` before every batch. `BRPTrainer` does the loop this time; the same
 # network trains by backpropagation through time with `Backprop()` in the place of the rule.
 #
-# Give a folder with the MNIST files, `python mnist_conv.py DIR`, or nothing for scikit-learn's 8x8 digits.
+# It runs on scikit-learn's 8x8 digits; name the folder with the MNIST files below for those.
 
 # %%
-import sys
-
 import snntorch as snn
 import torch
 from torch import nn
@@ -19,16 +17,18 @@ from snntorch_brp.data.images import load_digits, load_mnist
 from snntorch_brp.data.loader import batches
 from snntorch_brp.plots import spike_raster
 
-QUICK = "--quick" in sys.argv  # as the tests run it
-folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-train, test = (load_mnist(folders[0], train=t) if folders else load_digits(train=t) for t in (True, False))
-width = 4 * 4 if folders else 2 * 2  # of a feature map, after two halvings (and the borders that convolution loses)
-steps, epochs = (5, 1) if QUICK else (10, 1 if folders else 10)
+mnist = None  # the folder with the MNIST files
+steps = 10
+epochs = 1 if mnist else 10
+
+train, test = (load_mnist(mnist, train=t) if mnist else load_digits(train=t) for t in (True, False))
+kernel, padding = (5, 0) if mnist else (3, 1)
+width = 4 * 4 if mnist else 2 * 2  # of a feature map, after two halvings (and the borders that convolution loses)
 
 
 # %%
 def make_net():
-    beta, (kernel, padding) = 0.5, (5, 0) if folders else (3, 1)
+    beta = 0.5
     return nn.Sequential(
         nn.Conv2d(1, 12, kernel, padding=padding),
         nn.BatchNorm2d(12),

@@ -5,11 +5,9 @@
 # shown at every step. First it learns by backpropagation through time, then by reward propagation. The model is the
 # same class, untouched; what changes is one line of the training loop.
 #
-# Give a folder with the MNIST files, `python mnist_dense.py DIR`, or nothing for scikit-learn's 8x8 digits.
+# It runs on scikit-learn's 8x8 digits; name the folder with the MNIST files below for those.
 
 # %%
-import sys
-
 import matplotlib.pyplot as plt
 import snntorch as snn
 import snntorch.functional as SF
@@ -21,11 +19,13 @@ from snntorch_brp import RewardPrediction, attach
 from snntorch_brp.data.images import load_digits, load_mnist
 from snntorch_brp.data.loader import batches
 
-QUICK = "--quick" in sys.argv  # as the tests run it
-folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-train, test = (load_mnist(folders[0], train=t) if folders else load_digits(train=t) for t in (True, False))
+mnist = None  # the folder with the MNIST files
+num_hidden = 1000 if mnist else 300
+num_steps = 25
+epochs = 1 if mnist else 8
+
+train, test = (load_mnist(mnist, train=t) if mnist else load_digits(train=t) for t in (True, False))
 num_inputs = train.tensors[0][0].numel()
-num_hidden, num_steps, epochs = (50, 10, 1) if QUICK else (1000 if folders else 300, 25, 1 if folders else 8)
 
 
 # %%

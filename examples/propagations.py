@@ -6,8 +6,6 @@
 # bar that a rule must clear.
 
 # %%
-import sys
-
 import matplotlib.pyplot as plt
 import torch
 
@@ -25,8 +23,9 @@ from snntorch_brp.data.images import load_digits
 from snntorch_brp.data.loader import batches
 from snntorch_brp.models import mlp
 
-QUICK = "--quick" in sys.argv  # as the tests run it
-hidden, steps, epochs = (30, 5, 2) if QUICK else (300, 20, 12)
+hidden = 300  # neurons
+steps = 20
+epochs = 12
 train, test = load_digits(train=True), load_digits(train=False)
 
 # %%

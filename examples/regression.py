@@ -15,7 +15,8 @@ from snntorch_brp import attach, reset_state, unroll
 from snntorch_brp.data.images import load_digits
 from snntorch_brp.data.loader import batches
 
-EPOCHS, T = 10, 10
+epochs = 10
+T = 10  # steps
 train, test = load_digits(train=True), load_digits(train=False)
 
 
@@ -50,7 +51,7 @@ for rule in ("output-only", "brp", "dfa", "backprop"):
     net = autoencoder()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     with attach(net, rule, num_classes=64, output=net[-1], encode_targets=lambda images: images.flatten(1)) as brp:
-        for _ in range(EPOCHS):
+        for _ in range(epochs):
             for images, _ in batches(train, 50, shuffle=True):
                 loss = F.mse_loss(drawn(net, images.flatten(1)), images.flatten(1))
                 brp.backward(loss, images)

@@ -51,6 +51,10 @@ class Features:
         sizes: Of the convolution.
         encoder: Samples ``[B, *]`` to the network's input, ``[T, B, C, H, W]``.
         samples: Training samples, from which filters and thresholds are taken, ``[N, *]``.
+
+    Attributes:
+        front: The convolution, its neurons and their pooling; takes one step a call.
+        size: Number of features D.
     """
 
     def __init__(self, sizes: FrozenConv, encoder: Callable[[Tensor], Tensor], samples: Tensor) -> None:
@@ -63,8 +67,8 @@ class Features:
         self.size = sizes.channels * height * width
         lif = neuron()
         calibrate(nn.Sequential(conv, lif), encoder(samples[:CALIBRATION_SAMPLES]))
-        behind = nn.Linear(self.size, 2)  # the engine asks for an output; it never runs
-        net = nn.Sequential(conv, lif, nn.AvgPool2d(sizes.pool), nn.Flatten(), behind, neuron())
+        self.front = nn.Sequential(conv, lif, nn.AvgPool2d(sizes.pool), nn.Flatten())
+        net = nn.Sequential(*self.front, nn.Linear(self.size, 2), neuron())  # the engine wants an output; it never runs
         self._engine = FusedEngine(net, OutputOnly(), num_classes=2, loss_fn=rate_mse)
 
     def counts(self, samples: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import runpy
-from pathlib import Path
 
 import pytest
 import snntorch as snn
@@ -250,12 +248,3 @@ def test_alignment_is_measured_with_the_trainers_own_output(monkeypatch: pytest.
     )
     AlignmentMonitor(x, labels).measure(trainer, 0)
     assert asked == [("fc2_lif",)]
-
-
-def test_the_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    example = Path(__file__).parents[2] / "examples" / "look_inside.py"
-    monkeypatch.setattr("sys.argv", [str(example), "--epochs", "1"])
-    runpy.run_path(str(example), run_name="__main__")
-    printed = capsys.readouterr().out
-    assert "silent in fc1" in printed
-    assert "epoch 1, TP_err" in printed

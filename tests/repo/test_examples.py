@@ -6,27 +6,45 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
+from scripts import run_with
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+# of each example: smaller settings, and what it prints of what it has measured
+RUNS: dict[str, tuple[dict[str, Any], str]] = {
+    "consolidations": ({"hidden": 10, "steps": 4, "epochs": 1}, r"DifferentialHebb( +\d+\.\d%){3}"),
+    "custom_rule": ({"hidden": 30, "steps": 5, "epochs": 1}, "S-TLLR: .*the same as the ready made rule: True"),
+    "events": ({"samples": 4, "steps": 8, "epochs": 1}, r"RewardPrediction: accuracy \d"),
+    "lightning_manual": ({}, r"accuracy.*\d"),
+    "look_inside": ({"epochs": 1}, r"epoch 1, TP_err +\d+°"),
+    "mnist_conv": ({"steps": 5, "epochs": 1}, r"RewardPrediction: accuracy \d"),
+    "mnist_dense": ({"num_hidden": 50, "num_steps": 10, "epochs": 1}, r"reward propagation: +\d+\.\d%"),
+    "online": ({"batch": 2, "lengths": (2, 4)}, r"full +\d+ +\d+ +\d+% apart"),
+    "propagations": ({"hidden": 30, "steps": 5, "epochs": 2}, r"OutputOnly +\d+\.\d%"),
+    "regression": ({"epochs": 1}, r"backprop +0\.\d{4}"),
+    "shifting_learning": ({}, "random feedback: 100% right"),
+}
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    assert (EXAMPLES / name).read_text().startswith("# %% [markdown]\n# # "), "percent format: opens as a notebook"
+    script, (settings, shown) = EXAMPLES / f"{name}.py", RUNS[name]
+    assert script.read_text().startswith("# %% [markdown]\n# # "), "percent format: opens as a notebook"
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [name, "--quick"])
+    monkeypatch.setattr(sys, "argv", [str(script)])
     try:
-        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        run_with(script, settings)
     except SystemExit as end:
         if "pip install" not in str(end):
             raise
         pytest.skip(str(end))
     printed = capsys.readouterr().out
-    assert re.search(r"\d", printed)  # each measures something
+    assert re.search(shown, printed), printed
     written = {path.name for path in tmp_path.glob("*.png")}
     assert set(re.findall(r"figure: (\S+)", printed)) == written
 
@@ -36,8 +54,7 @@ def test_events_are_learned_without_data(tmp_path: Path, monkeypatch: pytest.Mon
     pytest.importorskip("tonic", reason="tonic is not installed: pip install 'snntorch-brp[events]'")
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["events.py"])
-    runpy.run_path(str(EXAMPLES / "events.py"), run_name="__main__")
+    run_with(EXAMPLES / "events.py", {})
     found = re.findall(r"(\w+): accuracy (\S+)%", capsys.readouterr().out)
     assert [rule for rule, _ in found] == ["Backprop", "RewardPrediction"]
     assert all(float(accuracy) > 75 for _, accuracy in found)

@@ -66,8 +66,6 @@ TESTS = Path(__file__).parents[1]
 PACKAGE = Path(snntorch_brp.__file__).parent
 WHITE_BOX = {"fused"}  # folders of tests that may look into the kernels' cache and buffers
 OLD = {
-    "label_only/test_study.py",
-    "paper/test_figures.py",
     "core/placement_on_chip.py",
 }  # still do; nothing may be added
 TORCHS = {"_buffers"}  # private names of torch's own
