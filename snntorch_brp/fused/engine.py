@@ -24,7 +24,7 @@ from snntorch_brp.finite import check_loss, check_membranes
 from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.dispatch import fire, fire_back, holds_bits, spikes_on
 from snntorch_brp.fused.dynamics import Dynamics
-from snntorch_brp.fused.layers import Layer, NotFusible, dtype_of, neuron_shapes, plan, signature
+from snntorch_brp.fused.layers import Layer, NotFusible, Signature, dtype_of, neuron_shapes, plan
 from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import pooled
@@ -116,7 +116,7 @@ class FusedEngine:
         self.output = output
         self.propagation = propagation
         self.layers = self._planned()
-        self._signature = signature(net)
+        self._signature = Signature.of(net)
         self.consolidation = consolidation or PseudoGradient()
         for rule in (self.propagation, self.consolidation):
             if not rule.fusible or "inputs" in rule.keeps or getattr(rule, "every_step", False):
@@ -276,8 +276,8 @@ class FusedEngine:
 
     def _refresh_plan(self, x: Tensor) -> None:
         """See that network and input (still) fit; hooks, for one, may have come and gone since the last step."""
-        now = signature(self.net)
-        if now != self._signature:
+        now = Signature.of(self.net)
+        if not self._signature.holds(now):
             self.layers, self._signature, self._key = self._planned(), now, None
         key = x.shape[2:], x.dtype
         if key == self._key:

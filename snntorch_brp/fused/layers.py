@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import is_
 
 import torch
 from torch import Tensor, nn
@@ -241,40 +243,58 @@ def _meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")
 
 
-def signature(net: nn.Module) -> list[object]:
-    """What the plan of a network depends on, cheap to take and to compare: all but the values of its tensors."""
-    seen: list[object] = [len(hooks) for hooks in _GLOBAL_HOOKS.values()]
-    for module in net.modules():
-        seen.append(type(module))
-        for name, value in vars(module).items():
-            if isinstance(value, Tensor | tuple) and is_spiking(module):
-                continue  # the neuron's state
-            if name == "_parameters":
-                seen += [_parameter(p) for p in value.values() if p is not None]
-            elif name == "_buffers":
-                states = module._non_persistent_buffers_set
-                seen += [
-                    (key, b.dtype, b.device, b.shape) for key, b in value.items() if b is not None and key not in states
-                ]
-            elif isinstance(value, dict | set):
-                seen += [_Same(part) for part in (value.values() if isinstance(value, dict) else value)]
-            else:
-                seen.append(_Same(value))
-    return seen
+_CONTAINERS = frozenset({dict, OrderedDict, set})
+_STATES = (Tensor, tuple)
 
 
-def _parameter(p: nn.Parameter) -> object:
+@dataclass(frozen=True)
+class Signature:
+    """What the plan of a network depends on: all but the values of its tensors and the states of its neurons.
+
+    It is taken before every step, so it is kept as two flat lists that compare without a call of Python's own.
+
+    Attributes:
+        same: Modules' attributes, parameters and what lies in their dictionaries: none may be replaced.
+        equal: Numbers of hooks, and dtypes, devices and shapes, which a tensor may change without being replaced.
+    """
+
+    same: list[object]
+    equal: list[object]
+
+    @classmethod
+    def of(cls, net: nn.Module) -> Signature:
+        """The signature of a network as it is now."""
+        same: list[object] = []
+        equal: list[object] = [len(hooks) for hooks in _GLOBAL_HOOKS.values()]
+        for module in net.modules():
+            held = vars(module)
+            same.append(type(module))
+            # The states of neurons are tensors, and tuples of them.
+            same += [v for v in held.values() if not isinstance(v, _STATES)] if is_spiking(module) else held.values()
+            for name, value in held.items():
+                if value.__class__ not in _CONTAINERS or not value:
+                    continue
+                if name == "_parameters":
+                    for p in value.values():
+                        if p is not None:
+                            same += (p, type(p))
+                            equal += (p.dtype, p.device, p.requires_grad, _hooks_on(p))
+                elif name == "_buffers":
+                    states = module._non_persistent_buffers_set
+                    equal += [
+                        (key, b.dtype, b.device, b.shape)
+                        for key, b in value.items()
+                        if b is not None and key not in states
+                    ]
+                else:
+                    same += value if value.__class__ is set else value.values()
+        return cls(same, equal)
+
+    def holds(self, now: Signature) -> bool:
+        """Whether nothing has changed since this signature was taken."""
+        return self.equal == now.equal and len(self.same) == len(now.same) and all(map(is_, self.same, now.same))
+
+
+def _hooks_on(p: nn.Parameter) -> int:
     later = getattr(p, "_post_accumulate_grad_hooks", None)
-    return id(p), type(p), p.dtype, p.device, p.requires_grad, len(p._backward_hooks or ()), len(later or ())
-
-
-@dataclass(frozen=True, eq=False)
-class _Same:
-    """A value that equals itself alone."""
-
-    value: object
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-    __hash__ = None  # type: ignore[assignment]
+    return len(p._backward_hooks or ()) + len(later or ())
