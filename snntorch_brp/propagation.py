@@ -149,8 +149,8 @@ class RewardPrediction(Propagation):
     label in BRP; it reads rates over the whole window.
 
     With ``cosine`` it reads the direction of its activity alone, ``p_l = softmax(κ cos(B_l, rate_l - mean rate))``:
-    in a large layer the product of rates and B_l grows with the number of neurons, so that the reading is sure of
-    itself before the activity has changed much; an angle has to turn.
+    in a large layer the product of rates and B_l grows with the number of neurons, so that the softmax saturates early
+    in training; the cosine does not grow.
 
     Args:
         kappa: Inverse temperature κ of the reading; with ``cosine`` about 10.

@@ -80,7 +80,7 @@ def attach(
         consolidation: How a layer learns from it, likewise; ``PseudoGradient()`` when None.
         output: What is not hidden: a module or its name, or several (the first is the one that rules such as
             ErrorProjection compare with the label). When None it is found out in the first sequence: the spiking
-            layers that the loss sees as they are and no other layer hears; none, where the loss sees them through
+            layers that the loss sees as they are and that feed no other layer; none, where the loss sees them through
             parameters behind them, as in a linear readout. Everything behind the last hidden neurons learns from the
             loss. Of a readout that does not spike, the softmax of its mean over time is compared with a label, and its
             mean over time with a real-valued target.

@@ -49,7 +49,7 @@ class Attached(Handle):
         self._compared = [Readout(module) for module in self._readouts.values()] if propagation.needs_output else []
         self._advice = Advice(hidden_rest=isinstance(propagation, OutputOnly))
         self.names_firing_faults = True
-        self._heard: list[tuple[nn.Module, Tensor]] = []  # what synapses took in since the last neuron
+        self._taken_in: list[tuple[nn.Module, Tensor]] = []  # by synapses since the last neuron
         self._asked = False  # whether the running sequence was to be learned from
 
     def register(self) -> Attached:
@@ -64,7 +64,7 @@ class Attached(Handle):
         if "inputs" in self.keeps:
             synapses = [module for module in self.net.modules() if isinstance(module, Synapse)]
             self._hooks += [
-                synapse.register_forward_hook(Listener(self._listening, self._hear)) for synapse in synapses
+                synapse.register_forward_hook(Listener(self._listening, self._take_in)) for synapse in synapses
             ]
         if "current" in self.keeps and self.consolidation.without_recurrence:
             for layer in self._layers:
@@ -76,7 +76,7 @@ class Attached(Handle):
         """Forget the running sequence."""
         super().clear()
         self._last, self._asked = None, False
-        self._heard = []
+        self._taken_in = []
         for readout in self._compared:
             readout.clear()
 
@@ -110,13 +110,13 @@ class Attached(Handle):
         if not self._listening():
             return None
         layer.called = True
-        heard, self._heard = self._heard, []
+        taken_in, self._taken_in = self._taken_in, []
         spikes, *states = output if isinstance(output, tuple) else (output,)
         if not spikes.requires_grad:  # nothing behind this layer learns
             return None
         membrane = (states or [None])[-1] if layer.whole else getattr(layer.module, "mem", None)
         layer.record(spikes, current, membrane, self.keeps)
-        for synapse, x in heard:
+        for synapse, x in taken_in:
             layer.inputs.setdefault(synapse, []).append(x)
         self._last = layer
         if layer in self._structure.outputs:
@@ -250,6 +250,6 @@ class Attached(Handle):
         if self._last is not None and not self._asked:
             self._advice.dropped()
 
-    def _hear(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+    def _take_in(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         """Keep what a synapse took in, for the layer that is behind it."""
-        self._heard.append((module, args[0].detach()))
+        self._taken_in.append((module, args[0].detach()))

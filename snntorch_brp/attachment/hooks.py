@@ -81,5 +81,5 @@ class _Resting:
 
 
 def cut_inputs(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What a layer hears of itself, without its graph: for rules that leave the recurrence out."""
+    """The spikes of its own that a layer takes in, without their graph: for rules that leave the recurrence out."""
     return tuple(arg.detach() if isinstance(arg, Tensor) else arg for arg in args)

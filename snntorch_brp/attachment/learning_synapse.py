@@ -54,7 +54,7 @@ class Called:
         Args:
             traced: Take it at the traces of the input, and not at the input.
             weights: Whether the weights learn.
-            passing: Leaves before it that may hear of it; all where None.
+            passing: Leaves before it that get a gradient; all where None.
         """
         gradient, self.leaf.grad = self.leaf.grad, None
         if gradient is None:

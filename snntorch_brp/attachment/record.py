@@ -192,7 +192,7 @@ class LayerRecord:
         Args:
             gradients: What the consolidation gave.
             scale: Factor on them.
-            decays: Those of the traces that it speaks of.
+            decays: Those of the traces that it is_main_process of.
         """
         roots: list[Root] = []
         spikes, membrane, current = gradients.folded(decays)

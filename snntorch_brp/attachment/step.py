@@ -105,7 +105,7 @@ class Step:
             roots: Where they start.
             traced: Take those of the weights at the traces of the inputs.
             again: Keep the graph for another call.
-            into: Leaves, beside the layer's own synapses, that may hear of it; all where None.
+            into: Leaves, beside the layer's own synapses, that get a gradient; all where None.
             passing: The same behind the synapses.
             weights: Whether the synapses learn.
         """

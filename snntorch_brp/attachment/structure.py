@@ -1,4 +1,4 @@
-"""Who hears whom: which layers are hidden, which are outputs, and that no error can travel between them.
+"""Which layers feed which, which are hidden, which are outputs, and that no error can travel between them.
 
 In the first sequence every layer hands on leaves of its own, so the graph of each ends where the one before it begins.
 Reading these graphs once shows where the loss comes from and whose weights it would reach.
@@ -91,7 +91,7 @@ class LossTerms:
 
 
 def find_outputs(terms: LossTerms, graphs: Mapping[LayerRecord, Reach], last: LayerRecord) -> list[LayerRecord]:
-    """The output layers: those that the loss sees as they are and that no other layer hears.
+    """The output layers: those that the loss sees as they are and that feed no other layer.
 
     Args:
         terms: What the loss depends on.
@@ -105,10 +105,10 @@ def find_outputs(terms: LossTerms, graphs: Mapping[LayerRecord, Reach], last: La
         RuntimeError: If the loss sees a hidden layer, too.
     """
     leaves = {id(leaf): layer for layer in graphs for _, leaf in layer.cuts}
-    heard = {
+    feeding = {
         leaves[leaf] for layer, graph in graphs.items() for leaf in graph.leaves if leaves.get(leaf, layer) is not layer
     }
-    hidden = terms.direct & (heard | terms.read_out)
+    hidden = terms.direct & (feeding | terms.read_out)
     if hidden:
         raise RuntimeError(_seen(hidden))
     outputs = [layer for layer in graphs if layer in terms.direct]
@@ -137,18 +137,18 @@ def owners(graphs: Mapping[LayerRecord, Reach]) -> dict[int, str]:
     """The names of the hidden layers whose parameters are which, by the parameters' ids.
 
     Raises:
-        RuntimeError: If a gradient could go from one hidden layer to another that it hears, past the neurons between
+        RuntimeError: If a gradient could go from one hidden layer to another that feeds it, past the neurons between
             them; the message names both.
     """
-    hears = _hearing(graphs)
+    fed_by = _fed_by(graphs)
     for layer, graph in graphs.items():
-        for before in hears[layer]:
+        for before in fed_by[layer]:
             shared = graph.operations.keys() & graphs[before].operations.keys()
             below = reach(graph.operations[key] for key in shared).leaves.values()
             if any(isinstance(leaf, nn.Parameter) for leaf in below):
                 raise RuntimeError(
                     f"the current that enters layer '{before.name}' also goes past it to layer '{layer.name}', which "
-                    f"hears '{before.name}': the weights of '{before.name}' would learn from a layer behind them. Cut "
+                    f"'{before.name}' feeds: the weights of '{before.name}' would learn from a layer behind them. Cut "
                     "the shortcut with .detach(), or take it from the spikes"
                 )
     return {
@@ -159,17 +159,17 @@ def owners(graphs: Mapping[LayerRecord, Reach]) -> dict[int, str]:
     }
 
 
-def _hearing(graphs: Mapping[LayerRecord, Reach]) -> dict[LayerRecord, set[LayerRecord]]:
-    """All layers that a layer hears, also by way of others."""
+def _fed_by(graphs: Mapping[LayerRecord, Reach]) -> dict[LayerRecord, set[LayerRecord]]:
+    """All layers that feed a layer, also by way of others."""
     leaves = {id(leaf): layer for layer in graphs for _, leaf in layer.cuts}
-    hears = {
+    found = {
         layer: {leaves[leaf] for leaf in graph.leaves if leaf in leaves} - {layer} for layer, graph in graphs.items()
     }
     for middle in graphs:  # Warshall's closure
         for layer in graphs:
-            if middle in hears[layer]:
-                hears[layer] |= hears[middle] - {layer}
-    return hears
+            if middle in found[layer]:
+                found[layer] |= found[middle] - {layer}
+    return found
 
 
 def check_parameters(terms: LossTerms, outputs: Mapping[LayerRecord, Reach], owner: Mapping[int, str]) -> None:

@@ -21,7 +21,7 @@ COMMANDS: tuple[ModuleType, ...] = (data, rules, shift, reproduce)  # behind tra
 
 
 class _Parser(argparse.ArgumentParser):
-    """A wrong argument is told in one line, and where help is; the usage of ``train`` alone has a dozen."""
+    """A wrong argument is reported in one line, with where help is; the usage of ``train`` alone has a dozen."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (options: {self.prog} --help)\n")

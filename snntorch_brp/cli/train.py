@@ -145,7 +145,7 @@ def run_train(args: argparse.Namespace) -> int:
         evaluation = train_run(config, folder, keeping=keeping)
     except KeyboardInterrupt as stopped:
         raise KeyboardInterrupt(f"{stopped}; go on with: {_command(args.argv, folder)}") from None
-    if not distributed.speaks():
+    if not distributed.is_main_process():
         return 0
     print(("simulated: " if task.simulated(config.data) else "") + task.title)
     print(f"{config.model}, {config.propagation}, {epochs(config.epochs)}, {config.device}")

@@ -26,9 +26,10 @@ def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def recycled(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """An uninitialised tensor whose memory, on the CPU, is used again once nobody holds it or a view of it any more.
+    """An uninitialized tensor whose memory, on the CPU, is reused once nobody holds it or a view of it any more.
 
-    A size that is not there drops all that is free, so that no more is held than a training step needs.
+    If no free block has the requested size, all free blocks are released, so the pool never exceeds the buffers of one
+    training step.
     """
     dtype = dtype or like.dtype
     size = math.prod(shape) * dtype.itemsize

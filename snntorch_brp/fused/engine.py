@@ -187,7 +187,7 @@ class FusedEngine:
         at_once = self.propagation.local and not self.propagation.needs_output
         *hidden, output = self.layers
         kept: list[list[Chunk]] = []
-        x = self.entering(x)
+        x = self.cast_input(x)
         for layer, following in pairwise(self.layers):
             x, chunks = self._run(layer, x, following, learn=label if at_once else None, keep=not at_once)
             kept.append(chunks)
@@ -238,7 +238,7 @@ class FusedEngine:
         return self._run(self.layers[place], x, self.layers[place + 1], learn=label)[0]
 
     @torch.no_grad()
-    def hand_over(self, place: int, x: Tensor) -> Tensor:
+    def forward_hidden(self, place: int, x: Tensor) -> Tensor:
         """What a hidden layer hands on to the next, as :meth:`learn_hidden` does, without learning."""
         return self._run(self.layers[place], x, self.layers[place + 1])[0]
 
@@ -268,7 +268,7 @@ class FusedEngine:
         """What the loss looks at, ``[T, B, K]``, of a batch ``[T, B, *]``, without learning."""
         self._refresh_plan(x)
         with torch.no_grad():
-            x = self.entering(x)
+            x = self.cast_input(x)
             for layer, following in pairwise(self.layers):
                 x, _ = self._run(layer, x, following)
             spikes, (last,) = self._run(self.layers[-1], x, None)
@@ -343,10 +343,10 @@ class FusedEngine:
         assert spikes is not None
         return spikes, kept
 
-    def entering(self, x: Tensor) -> Tensor:
+    def cast_input(self, x: Tensor) -> Tensor:
         """The input ``[T, B, *]`` in the dtype that the first layer takes, where nothing is lost."""
         if _same_at_every_step(x):
-            return self.entering(x[:1]).expand(x.shape)
+            return self.cast_input(x[:1]).expand(x.shape)
         _, dtype = self.layers[0].synapse.preferred_input(x.dtype, self.bf16_terms)
         if dtype is not torch.bfloat16:
             return x

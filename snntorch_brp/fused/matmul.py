@@ -63,7 +63,7 @@ def linear(z: Tensor, weight: Tensor, bias: Tensor | None, *, bf16_terms: int, t
         weight: W, ``[N, K]``, float32.
         bias: b, ``[N]``, float32.
         bf16_terms: Number of bfloat16 numbers that W is taken apart into: 3 for all of float32, 1 for bfloat16.
-        transient: The result will have been used before the next call.
+        transient: The result may live in a shared buffer, which the next call overwrites.
     """
     if z.device.type != "cpu":
         return F.linear(z, weight.to(z.dtype), None if bias is None else bias.to(z.dtype))

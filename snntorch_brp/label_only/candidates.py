@@ -42,7 +42,7 @@ class Candidate:
 BASELINES = ("brp", "backprop", "output-only")
 """What the best candidate is tested beside."""
 
-BESIDE = ("error",)
+COMPARED = ("error",)
 """Rules that are tried besides, and do not compete."""
 
 
@@ -74,6 +74,6 @@ CANDIDATES: Mapping[str, Candidate] = {
         title="RewardPrediction, cosine, κ = 10",
         propagation=RewardPrediction(kappa=10, cosine=True),
     ),
-    **{name: _usual(name) for name in (*BESIDE, *BASELINES) if not PROPAGATIONS[name].label_only},
+    **{name: _usual(name) for name in (*COMPARED, *BASELINES) if not PROPAGATIONS[name].label_only},
 }
 """By the names under which finished trainings are stored: every label-only rule of the table, variants, baselines."""

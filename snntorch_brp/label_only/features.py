@@ -82,5 +82,5 @@ class Features:
     def _counts(self, samples: Tensor) -> Tensor:
         x = self.encoder(samples)
         self._engine.prepare(x)
-        spikes = self._engine.hand_over(0, self._engine.entering(x))
+        spikes = self._engine.forward_hidden(0, self._engine.cast_input(x))
         return (spikes.flatten(2).float() * self.encode_counts.pooled).round().to(torch.uint8).transpose(0, 1)

@@ -109,5 +109,5 @@ def start_trainer(
                 "calibrated weights need an nn.Sequential: use --weights torch, or calibrate the model itself"
             )
         calibrate(trainer.net, trainer.encode(x, seed=config.seed), mean=CURRENT_MEAN, std=CURRENT_STD)
-        distributed.same_everywhere(trainer.net.state_dict().values())  # processors may round in ways of their own
+        distributed.broadcast(trainer.net.state_dict().values())  # processors may round in ways of their own
     return trainer

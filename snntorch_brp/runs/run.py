@@ -99,7 +99,7 @@ def _claimed(config: RunConfig, folder: Path, keeping: Keeping) -> Iterator[bool
                     check_free(folder)
             except (OSError, ValueError) as error:
                 problem = error
-        resumed, said = distributed.from_first((resumed, None if problem is None else str(problem)))
+        resumed, said = distributed.broadcast_object((resumed, None if problem is None else str(problem)))
         if problem is not None:
             raise problem
         if said is not None:
@@ -128,7 +128,7 @@ def _train(
         if first:
             clear(folder)
             write_whole(folder / "config.json", (json.dumps(asdict(config), indent=2) + "\n").encode())
-    elif checkpoints.resume(trainer, device=device) is None and distributed.from_first(_has_epochs(folder)):
+    elif checkpoints.resume(trainer, device=device) is None and distributed.broadcast_object(_has_epochs(folder)):
         raise FileNotFoundError(f"{folder} has no checkpoint left to go on from: train anew with --overwrite")
     try:
         trainer.fit(

@@ -45,8 +45,8 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def speaks() -> bool:
-    """Whether this is the process that speaks for all, also outside of a process group."""
+def is_main_process() -> bool:
+    """Whether this is the process that is_main_process for all, also outside of a process group."""
     return not launched() or _from_launcher("RANK") == 0
 
 
@@ -171,7 +171,7 @@ def encode_share(encoder: Callable[[Tensor], Tensor], x: Tensor | None, part: Sh
 
 
 @contextmanager
-def own_random_numbers(step: int, device: torch.device) -> Iterator[None]:
+def random_numbers_by_rank(step: int, device: torch.device) -> Iterator[None]:
     """Inside the block, each of several processes draws torch random numbers of its own; afterwards all go on alike."""
     if world_size() == 1:
         yield
@@ -208,7 +208,7 @@ def average_gradients(parameters: Iterable[Tensor], weight: float, *sums: float)
     return totals
 
 
-def add_up(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum over the processes."""
     if is_distributed():
         values = values.clone()
@@ -216,14 +216,14 @@ def add_up(values: Tensor) -> Tensor:
     return values
 
 
-def same_everywhere(tensors: Iterable[Tensor]) -> None:
+def broadcast(tensors: Iterable[Tensor]) -> None:
     """Give every process the tensors of process 0."""
     if is_distributed():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
-def from_first(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """What process 0 gives, everywhere; it must be trusted, since it is unpickled."""
     held = [value]
     if is_distributed():

@@ -128,7 +128,7 @@ class Checkpoints(Callback):
         Raises:
             ValueError: If the state does not fit the trainer, is of another run, or all files are damaged.
         """
-        found = distributed.from_first(self._newest(device) if distributed.rank() == 0 else None)
+        found = distributed.broadcast_object(self._newest(device) if distributed.rank() == 0 else None)
         if found is None:
             return None
         path, state = found

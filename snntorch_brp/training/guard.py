@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snntorch_brp.finite import CLIP, check_finite
 from snntorch_brp.firing import LEAST_STEPS, fault_of, firing_message, firing_shares
 from snntorch_brp.neurons import spiking_layers, takes_sequence
-from snntorch_brp.runtime.distributed import add_up, rank
+from snntorch_brp.runtime.distributed import all_reduce_sum, rank
 from snntorch_brp.sequence import spikes_of
 from snntorch_brp.training.executor import Executor
 
@@ -60,7 +60,9 @@ class FiringWatch:
         kinds = (None, "silent", "saturated")
         seen = [[name in self._faults and self._faults[name] == kind for kind in kinds] for name in self.layers]
         odd = []
-        for name, counts in zip(self.layers, add_up(torch.tensor(seen, device=device).long()).tolist(), strict=True):
+        for name, counts in zip(
+            self.layers, all_reduce_sum(torch.tensor(seen, device=device).long()).tolist(), strict=True
+        ):
             well, silent, saturated = counts  # numbers of processes
             if well or not silent + saturated:
                 continue

@@ -108,7 +108,7 @@ class Steps:
         if batch is None or spikes is None:
             return 0.0, 0.0
         labels = batch[1]
-        with distributed.own_random_numbers(self.progress.step, self.intake.device), labels_checked(labels):
+        with distributed.random_numbers_by_rank(self.progress.step, self.intake.device), labels_checked(labels):
             loss, y = self.executor.learn(spikes, labels)
         loss, right = torch.stack([loss.double(), (y.argmax(1) == labels).sum().double()]).tolist()
         return loss, right

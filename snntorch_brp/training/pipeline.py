@@ -107,7 +107,7 @@ class Pipeline:
         self.device = next(net.parameters()).device
         feedback = Feedback(num_classes, generator=generator)
         seed = feedback.seed.to(self.device)
-        distributed.same_everywhere([*net.state_dict().values(), seed])
+        distributed.broadcast([*net.state_dict().values(), seed])
         feedback.seed.copy_(seed)
         self.encoder = encoder
         self.num_classes = num_classes
@@ -157,7 +157,7 @@ class Pipeline:
                 x = x if self.encoder is None else self.encoder(x)
                 self.engine.prepare(x)
                 self._sample = tuple(x.shape[2:])
-                yield self.engine.entering(x), labels
+                yield self.engine.cast_input(x), labels
             return
         while (batch := self._receive()) is not None:
             yield batch

@@ -168,7 +168,7 @@ class BRPTrainer:
     def _share_state(self) -> None:
         """All processes start from the weights, feedback and random numbers of the first."""
         seed, numbers = self.feedback.seed.to(self.device), torch.get_rng_state().to(self.device)
-        distributed.same_everywhere([*self.net.state_dict().values(), seed, numbers])
+        distributed.broadcast([*self.net.state_dict().values(), seed, numbers])
         self.feedback.seed.copy_(seed)
         torch.set_rng_state(numbers.cpu())
 
@@ -366,7 +366,7 @@ class BRPTrainer:
     def _evaluate(self, loader: Batches, hidden: bool | None, seed: int = 0) -> Evaluation:
         K = self.num_classes
         sums = torch.zeros(K * K + 1, dtype=torch.double, device=self.device)  # confusion, and the sum of losses
-        distributed.same_everywhere(self._buffers())
+        distributed.broadcast(self._buffers())
         with self.testing(seed), bar_of("validation", length(loader), hidden) as bar:
             batches = iter(loader)
             while True:
@@ -380,7 +380,7 @@ class BRPTrainer:
                     sums[:-1] += pairs.bincount(minlength=K * K)
                     sums[-1] += self.loss(spikes, labels).reshape(()) * len(labels)
                 bar.update()
-        sums = distributed.add_up(sums).cpu()
+        sums = distributed.all_reduce_sum(sums).cpu()
         if not sums[:-1].any():
             raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
         confusion = sums[:-1].long().view(K, K)
