@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from snntorch_brp.consolidation import Consolidation, Correlation, SimilarityMatching
-from snntorch_brp.propagation import BRP, Propagation
+from snntorch_brp.consolidation import Correlation, SimilarityMatching
+from snntorch_brp.propagation import BRP
 from snntorch_brp.rules.rule import Facts, LocalRule
 
 
@@ -38,15 +38,8 @@ class CCL(LocalRule):
         transports="no",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The label."""
-        return BRP()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """The correlation of rates and code."""
-        return Correlation(rectify=True)
+    propagation = BRP()
+    consolidation = Correlation(rectify=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +68,5 @@ class SimilarityLoss(LocalRule):
         transports="no",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The label."""
-        return BRP()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """Similarities."""
-        return SimilarityMatching(center="sample")
+    propagation = BRP()
+    consolidation = SimilarityMatching(center="sample")

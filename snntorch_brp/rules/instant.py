@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from snntorch_brp.activity import Activity
-from snntorch_brp.consolidation import Consolidation, PseudoGradient
+from snntorch_brp.consolidation import PseudoGradient
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.rule import Facts, LocalRule
 
@@ -58,15 +58,8 @@ class OTTT(LocalRule):
         transports="yes: errors through the weights of the layers behind",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The step's own gradient."""
-        return InstantGradient()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """The pseudo-gradient, at the traces of the inputs."""
-        return PseudoGradient()
+    propagation = InstantGradient()
+    consolidation = PseudoGradient()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +91,5 @@ class OSTL(LocalRule):
         transports="yes: errors through the weights of the layers behind",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The step's own gradient."""
-        return InstantGradient()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """The pseudo-gradient, at the traces of the inputs."""
-        return PseudoGradient()
+    propagation = InstantGradient()
+    consolidation = PseudoGradient()

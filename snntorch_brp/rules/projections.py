@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from snntorch_brp.consolidation import Consolidation, PseudoGradient
-from snntorch_brp.propagation import BRP, ErrorProjection, Propagation, SignProjection
+from snntorch_brp.consolidation import PseudoGradient
+from snntorch_brp.propagation import BRP, ErrorProjection, SignProjection
 from snntorch_brp.rules.rule import Facts, LocalRule
 
 
@@ -37,15 +37,8 @@ class DRTP(LocalRule):
         transports="no",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The label."""
-        return BRP()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """The pseudo-gradient of the layer alone."""
-        return PseudoGradient()
+    propagation = BRP()
+    consolidation = PseudoGradient()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +64,8 @@ class DFA(LocalRule):
         transports="no",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The error."""
-        return ErrorProjection()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """The pseudo-gradient of the layer alone."""
-        return PseudoGradient()
+    propagation = ErrorProjection()
+    consolidation = PseudoGradient()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +90,5 @@ class SDFA(LocalRule):
         transports="no",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The error's sign."""
-        return SignProjection()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """The pseudo-gradient of the layer alone."""
-        return PseudoGradient()
+    propagation = SignProjection()
+    consolidation = PseudoGradient()

@@ -34,7 +34,8 @@ class Facts:
 class LocalRule(ABC):
     """A published rule, made of a propagation and a consolidation; ``attach`` takes it in the place of both.
 
-    Subclasses are frozen dataclasses whose fields are the rule's settings.
+    Subclasses are frozen dataclasses whose fields are the rule's settings. Where a part of the rule depends on no
+    setting it is a plain attribute, ``propagation = BRP()``.
     """
 
     facts: ClassVar[Facts]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from snntorch_brp.consolidation import Consolidation, PseudoGradient
+from snntorch_brp.consolidation import PseudoGradient
 from snntorch_brp.propagation import BRP, Propagation
 from snntorch_brp.rules.eligibility import Eligibility
 from snntorch_brp.rules.rule import Facts, LocalRule
@@ -53,10 +53,7 @@ class ETLP(LocalRule):
         """Label spikes."""
         return BRP(label_rate=self.label_rate, stepwise=True, generator=self.generator)
 
-    @property
-    def consolidation(self) -> Consolidation:
-        """Eligibility traces."""
-        return Eligibility()
+    consolidation = Eligibility()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +86,5 @@ class OSTTP(LocalRule):
         transports="no",
     )
 
-    @property
-    def propagation(self) -> Propagation:
-        """The label."""
-        return BRP()
-
-    @property
-    def consolidation(self) -> Consolidation:
-        """The gradient through the layer's own time."""
-        return PseudoGradient()
+    propagation = BRP()
+    consolidation = PseudoGradient()
