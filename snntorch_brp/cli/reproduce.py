@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from snntorch_brp.cli.options import DefaultsShown, whole
+from snntorch_brp.depth import study as depth
 from snntorch_brp.label_only import study
 from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, settings, table1, table3
 from snntorch_brp.paper.budgets import BUDGETS, OLD_NAMES
@@ -30,6 +31,7 @@ FIGURES: dict[str, Callable[[Lab], Result]] = {
     "table3": table3.reproduce,
     "settings": settings.reproduce,
     "label-only": study.reproduce,
+    "depth": depth.reproduce,
 }
 
 
@@ -60,11 +62,11 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--epochs", type=whole, metavar="N",
-        help="passes over the training set, of every training but label-only's (default: the budget's)",
+        help="passes over the training set, not for label-only and depth (default: the budget's)",
     )  # fmt: skip
     parser.add_argument(
         "--finished", action="store_true",
-        help="train nothing: show what is finished of fig6 and settings, and say what was not run",
+        help="train nothing: show what is finished of fig6, settings and depth, and say what was not run",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of results (default: reproduced/BUDGET)")

@@ -49,13 +49,14 @@ class Fold:
         return f"{len(self.learn)} training, {len(self.validation)} validation, {len(self.test)} test"
 
 
-def folds(lab: Lab, dataset: DatasetInUse, protocol: Protocol) -> list[Fold]:
+def folds(lab: Lab, dataset: DatasetInUse, protocol: Protocol, *, validation: float = VALIDATION) -> list[Fold]:
     """The data of a task: one fold, or one for each speaker who is held out, as the protocol says.
 
     Args:
         lab: Whose budget limits the samples.
         dataset: The data set.
         protocol: Settings of the study on it.
+        validation: Part of the training data that is held back, where the speakers do not say.
 
     Raises:
         ValueError: If the data does not go with the protocol.
@@ -74,11 +75,12 @@ def folds(lab: Lab, dataset: DatasetInUse, protocol: Protocol) -> list[Fold]:
         encoder, coding = DirectEncoder(protocol.steps), "direct"
         train, test = ((x.reshape(len(x), *task.input_shape), y) for x, y in (train, test))
     order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(SPLIT_SEED))[: limits[0]]
-    held = round(len(order) * VALIDATION)
-    learn, validation = (TensorDataset(*(part[rows] for part in train)) for rows in (order[held:], order[:held]))
-    split = f"{sets.split}; validation a random sixth of the training data"
+    held = round(len(order) * validation)
+    learn, held_back = (TensorDataset(*(part[rows] for part in train)) for rows in (order[held:], order[:held]))
+    share = "sixth" if validation == VALIDATION else f"{validation:.0%}"
+    split = f"{sets.split}; validation a random {share} of the training data"
     last = TensorDataset(*(part[: limits[1]] for part in test))
-    return [Fold(dataset.task, split, coding, encoder, task.num_classes, learn, validation, last)]
+    return [Fold(dataset.task, split, coding, encoder, task.num_classes, learn, held_back, last)]
 
 
 def _tensors(dataset: Dataset) -> Sequence[Tensor]:

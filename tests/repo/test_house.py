@@ -60,6 +60,7 @@ FLOORS = {
     "runs": 6,
     "paper": 7,
     "label_only": 8,
+    "depth": 8.5,
     "cli": 9,
     "__init__": 10,
     "__main__": 11,

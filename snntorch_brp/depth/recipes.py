@@ -1,0 +1,51 @@
+"""What is compared: label-only rules for convolutions, and what stands beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from snntorch_brp.composition import Sum
+from snntorch_brp.consolidation import Consolidation, PseudoGradient, SimilarityMatching
+from snntorch_brp.propagation import BRP, Backprop, OutputOnly, Propagation
+from snntorch_brp.reading import PooledReading
+
+REGIONS = 4  # along each axis, within which a channel's rates are pooled before they are compared or read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A rule with its options.
+
+    Attributes:
+        title: What tables and figures call it.
+        propagation: What is sent.
+        consolidation: How a layer learns from it; the pseudo-gradient where None.
+        label_only: A layer sees the label, what it did itself, and its fixed B_l: such rules compete.
+    """
+
+    title: str
+    propagation: Propagation
+    consolidation: Consolidation | None = None
+    label_only: bool = True
+
+
+_READING = PooledReading(places=REGIONS)
+_SIMILARITY = SimilarityMatching(places=REGIONS, target="label")
+
+RECIPES: Mapping[str, Recipe] = {
+    "similarity-reading": Recipe(
+        title="similarity and reading",
+        propagation=_READING,
+        consolidation=Sum([(0.5, _SIMILARITY), (0.5, PseudoGradient())]),
+    ),
+    "similarity": Recipe(title="similarity matching", propagation=BRP(centered=True), consolidation=_SIMILARITY),
+    "reading": Recipe(title="pooled reading", propagation=_READING),
+    "brp-centered": Recipe(title="BRP, centered labels", propagation=BRP(centered=True)),
+    "backprop": Recipe(title="pseudo-BP", propagation=Backprop(), label_only=False),
+    "rest": Recipe(title="convolutions at rest", propagation=OutputOnly(), label_only=False),
+}
+"""By the names under which trainings are stored."""
+
+BESIDE = ("backprop", "rest")
+"""What the rule that the trials choose is trained beside, for as many seconds of the processor."""

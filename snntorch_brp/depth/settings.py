@@ -1,0 +1,112 @@
+"""How each task is trained in the study of depth, by budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from snntorch_brp.data.augment import AUGMENTATIONS
+from snntorch_brp.models import network
+from snntorch_brp.neurons import RefractoryLeaky
+from snntorch_brp.surrogate import boxcar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A network and its training.
+
+    Attributes:
+        network: In the paper's notation; its last layer has several neurons a class, whose mean is the class's rate.
+        epochs: Passes over the training part, of the rule that the trials choose.
+        trial_samples: Training samples of a trial.
+        trial_epochs: Its passes over them.
+        steps: Time steps T.
+        batch_size: Samples in a batch.
+        lr: Learning rate of Adam at the start; it falls along a cosine.
+        augment: Name of what is done to the images; None for nothing.
+        validation: Part of the training data that choices are made by.
+        wide: Filters of the wide frozen convolution that stands beside.
+        temperature: Of the output: its loss is the cross-entropy of the softmax of so many times the rates.
+
+    Raises:
+        ValueError: If there is no such augmentation.
+    """
+
+    network: str
+    epochs: int
+    trial_samples: int
+    trial_epochs: int
+    steps: int = 2
+    batch_size: int = 100
+    lr: float = 2e-3
+    augment: str | None = None
+    validation: float = 0.1
+    wide: int = 256
+    temperature: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.augment is not None and self.augment not in AUGMENTATIONS:
+            raise ValueError(f"there is no augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
+
+    def net(self, input_shape: tuple[int, ...]) -> nn.Sequential:
+        """The network, freshly drawn. Normalized currents have a standard deviation of one threshold."""
+        net = network(self.network, input_shape, neuron=neuron)
+        net[-1] = neuron(half_width=2.0)  # an output far below its threshold must hear of it
+        return net
+
+
+def neuron(*, half_width: float = 1.0) -> RefractoryLeaky:
+    """The paper's neuron, with a slower decay because there are few steps, and a threshold of 1.
+
+    Args:
+        half_width: Of the boxcar pseudo-gradient around the threshold.
+    """
+    return RefractoryLeaky(beta=0.5, threshold=1.0, init_hidden=True, spike_grad=boxcar(half_width))
+
+
+_SQUARES = "Conv3x3x8-BN-M2-Conv3x3x16-BN-M2-FC50-BN"
+_DIGITS = {
+    "quick": Setting(network=_SQUARES, epochs=3, trial_samples=300, trial_epochs=1, batch_size=25, wide=16),
+    "short": Setting(network=_SQUARES, epochs=20, trial_samples=1000, trial_epochs=5, batch_size=25),
+    "paper": Setting(network=_SQUARES, epochs=50, trial_samples=1000, trial_epochs=10, batch_size=25),
+}
+_MNIST = "Conv5x5x32-BN-M2-Conv3x3x64-BN-M2-Conv3x3x64-BN-FC200-BN"
+_MNISTS = {
+    "quick": Setting(network=_SQUARES, epochs=3, trial_samples=300, trial_epochs=1, batch_size=25, wide=16),
+    "short": Setting(network=_MNIST, epochs=3, trial_samples=3000, trial_epochs=2, augment="crop"),
+    "paper": Setting(network=_MNIST, epochs=30, trial_samples=10_000, trial_epochs=5, augment="crop"),
+}
+SETTINGS: Mapping[str, Mapping[str, Setting]] = {
+    "cifar10": {
+        "quick": Setting(
+            network="Conv3x3x16-BN-M2-Conv3x3x32-BN-M2-FC100-BN",
+            epochs=3,
+            trial_samples=500,
+            trial_epochs=1,
+            batch_size=25,
+            augment="crop-flip",
+            wide=16,
+        ),
+        "short": Setting(
+            network="Conv5x5x96-BN-M4-Conv3x3x128-BN-M2-Conv3x3x192-BN-FC200-BN",
+            epochs=6,
+            trial_samples=3000,
+            trial_epochs=3,
+            augment="crop-flip",
+        ),
+        "paper": Setting(
+            network="Conv5x5x128-BN-M2-Conv3x3x192-BN-M2-Conv3x3x256-BN-Conv3x3x256-BN-M2-FC200-BN",
+            epochs=60,
+            trial_samples=10_000,
+            trial_epochs=5,
+            augment="crop-flip",
+            wide=1024,
+        ),
+    },
+    "mnist": _MNISTS,
+    "fashion-mnist": _MNISTS,
+    "digits": _DIGITS,
+}
+"""By task and by budget."""

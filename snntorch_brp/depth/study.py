@@ -1,0 +1,185 @@
+"""The study of depth: can convolutions learn from the label alone, and what does each of them add?
+
+All rules train the same network from the same start: convolutions whose currents are batch-normalized and pooled by
+their maximum before the neurons, two time steps, analog input; the first convolution's filters start as whitened
+patches of training images. First every rule is tried on a part of the training data, and judged on the validation part.
+The best label-only rule is then trained for longer; beside it, for as many seconds of the processor, pseudo-BP and the
+same network with its convolutions at rest. The test set is read once, after the last epoch. Linear readers behind each
+layer tell what it has kept of the classes.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from snntorch_brp.depth.recipes import BESIDE, RECIPES
+from snntorch_brp.depth.settings import SETTINGS
+from snntorch_brp.depth.trainings import PROBED, DepthTrainings, Outcome, Stage
+from snntorch_brp.label_only.folds import folds
+from snntorch_brp.paper.datasets import CIFAR10, MNIST, DatasetInUse
+from snntorch_brp.paper.lab import Lab, NotFinishedError
+from snntorch_brp.paper.report import Result
+from snntorch_brp.paper.style import Row, format_mean, mean_and_spread
+from snntorch_brp.tasks.protocol import FrozenConv, Protocol
+from snntorch_brp.tasks.registry import TASKS
+
+DATASETS = (CIFAR10, MNIST)
+
+
+def reproduce(lab: Lab) -> Result:
+    """Run the study on every task that there is data for; of a finished store, show what there is."""
+    studies = [(dataset, _study(lab, dataset)) for dataset in lab.datasets(*DATASETS)]
+    shown = [(dataset, rows) for dataset, rows in studies if rows]
+    if not shown:
+        raise NotFinishedError(f"{lab.out} holds no finished training of this study: leave out --finished")
+    figure, axes = plt.subplots(len(shown), 2, figsize=(12, 3.8 * len(shown)), layout="constrained", squeeze=False)
+    for (lines, bars), (dataset, rows) in zip(axes, shown, strict=True):
+        whole = [row for row in rows if row["stage"] == "whole"]
+        lines.set_title(f"{dataset.label}\n{rows[0]['network']}, T = {rows[0]['T']}", fontsize=9)
+        _draw_curves(lines, whole)
+        _draw_readers(bars, whole)
+    notes = [
+        "Trials choose: one seed, the validation part. Test: read once, after the last epoch. Seconds are of the "
+        "processor, validation included; pseudo-BP and the network at rest are given the epochs that fit into those of "
+        "the chosen rule. Linear readers (ridge regression from rates, those of convolutions pooled to 4x4) learn from "
+        f"at most {PROBED:,} training samples and are judged on the validation part.",
+        *lab.left_out(*DATASETS),
+    ]
+    verdict = [_verdict(dataset, rows) for dataset, rows in studies]
+    every = [row for _, rows in shown for row in rows]
+    return Result("depth", "convolutions that learn from the label alone", figure, every, verdict, notes)
+
+
+def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
+    """The trials of a task, best first; the whole trainings of the rule that they choose and of what is beside it."""
+    setting, task = SETTINGS[dataset.task][lab.budget.name], TASKS[dataset.task]
+    # of the protocol the split reads no more than the number of steps
+    protocol = Protocol(conv=FrozenConv(channels=1, kernel=1, pool=1), epochs=1, steps=setting.steps)
+    (fold,) = folds(lab, dataset, protocol, validation=setting.validation)
+    trainings = DepthTrainings(lab, setting, fold, task.input_shape)
+    about: Row = {
+        "source": "measured",
+        "data": dataset.label,
+        "split": f"{fold.split}; {fold.sizes}",
+        "network": setting.network,
+        "T": setting.steps,
+        "batch": setting.batch_size,
+        "lr": f"{setting.lr:g} cosine",
+        "augmentation": setting.augment or "none",
+    }
+    trials = {name: done for name in RECIPES if (done := _finished(trainings, name, [0], "trial"))}
+    rows = [
+        {**about, **_row(name, done, "trial", setting.trial_epochs)}
+        for name, done in sorted(trials.items(), key=lambda item: -item[1][0].validation)
+    ]
+    best = chosen({name: done for name, (done,) in trials.items()})
+    for name in () if best is None else (best, *BESIDE):
+        epochs = fair_epochs(trials[best][0], trials[name][0], setting.epochs) if name in trials else setting.epochs
+        if done := _finished(trainings, name, lab.seeds(dataset), "whole", epochs):
+            rows.append({**about, **_row(name, done, "whole", epochs)})
+    with suppress(NotFinishedError):
+        wide = {"network": f"{setting.wide} whitened patches, frozen, pooled to 4x4", "augmentation": "none"}
+        rows.append({**about, **wide, **_row("wide", [trainings.wide()], "wide", 1)})
+    return rows
+
+
+def _finished(
+    trainings: DepthTrainings, name: str, seeds: Iterable[int], stage: Stage, epochs: int | None = None
+) -> list[Outcome]:
+    """The trainings of all seeds, without those that are not finished where nothing is to be trained."""
+    found = []
+    for seed in seeds:
+        with suppress(NotFinishedError):
+            found.append(trainings.train(name, seed=seed, stage=stage, epochs=epochs))
+    return found
+
+
+def chosen(trials: Mapping[str, Outcome]) -> str | None:
+    """The label-only rule that was the most accurate on the validation part; None where none was tried."""
+    competing = [name for name in trials if RECIPES[name].label_only]
+    return max(competing, key=lambda name: trials[name].validation, default=None)
+
+
+def fair_epochs(best: Outcome, other: Outcome, epochs: int) -> int:
+    """How many epochs of another rule fit into the seconds of the processor that the best one's take, at least one."""
+    return max(1, round(epochs * best.seconds_per_epoch / other.seconds_per_epoch))
+
+
+def _row(name: str, found: Sequence[Outcome], stage: str, epochs: int) -> Row:
+    """One line: of all seeds of a training."""
+    tests = [outcome.test for outcome in found if outcome.test is not None]
+    accuracy, sd = mean_and_spread(tests) if tests else (None, None)
+    return {
+        "stage": stage,
+        "rule": RECIPES[name].title if name in RECIPES else "linear reader",
+        "label only": RECIPES[name].label_only if name in RECIPES else False,
+        "epochs": epochs,
+        "seeds": len(found),
+        "validation": statistics.fmean(outcome.validation for outcome in found),
+        "accuracy": accuracy,
+        "sd": sd,
+        "seconds": statistics.fmean(sum(outcome.seconds) for outcome in found),
+        "linear readers": {
+            layer: round(statistics.fmean(outcome.probe[layer] for outcome in found), 2) for layer in found[0].probe
+        },
+        "validation accuracy by epoch": [round(accuracy, 2) for _, accuracy in found[0].curve],
+        "device": found[0].machine,
+    }
+
+
+def _verdict(dataset: DatasetInUse, rows: Sequence[Row]) -> str:
+    """How far the label alone goes, and what stands beside it."""
+    if not rows:
+        return f"{dataset.label}: not run."
+    said = [_words(row) for row in rows if row["accuracy"] is not None]
+    tried = [f"{row['rule']} {row['validation']:.1f}" for row in rows if row["stage"] == "trial"]
+    missing = sorted(
+        {RECIPES[name].title for name in BESIDE} - {row["rule"] for row in rows if row["stage"] == "whole"}
+    )
+    parts = [
+        f"{dataset.label}: test accuracy: {', '.join(said) or 'not run'}",
+        *([f"not run: {', '.join(missing)}"] if missing else []),
+        f"trials, in validation: {', '.join(tried)} %",
+    ]
+    return "; ".join(parts)
+
+
+def _words(row: Row) -> str:
+    accuracy = format_mean(row["accuracy"], row["sd"], 1, unit=" %")
+    if row["stage"] == "wide":
+        return f"{row['rule']} on {row['network']}: {accuracy} ({row['seconds']:.0f} s)"
+    readers = ", ".join(f"{value:.1f}" for value in row["linear readers"].values())
+    return f"{row['rule']} {accuracy} ({row['epochs']} epochs, {row['seconds']:.0f} s; readers {readers})"
+
+
+def _draw_curves(ax: Axes, whole: Sequence[Row]) -> None:
+    """Validation accuracy after every epoch, over the seconds of the processor."""
+    for row in whole:
+        curve = row["validation accuracy by epoch"]
+        seconds = [row["seconds"] * (place + 1) / len(curve) for place in range(len(curve))]
+        ax.plot(seconds, curve, marker="o", ms=3, label=row["rule"], color=_color(row))
+    ax.set(xlabel="seconds of the processor", ylabel="accuracy in validation, %")
+    ax.grid(alpha=0.3)
+    if whole:
+        ax.legend(fontsize=8)
+
+
+def _draw_readers(ax: Axes, whole: Sequence[Row]) -> None:
+    """What a linear reader reads behind each layer."""
+    for row in whole:
+        layers = row["linear readers"]
+        names = [name.removesuffix("_lif") for name in layers]
+        ax.plot(names, layers.values(), marker="s", ms=4, label=row["rule"], color=_color(row))
+    ax.set(ylabel="linear reader, validation, %")
+    ax.set_title("what each layer has kept of the classes", fontsize=9)
+    ax.grid(alpha=0.3)
+
+
+def _color(row: Row) -> str:
+    beside = {RECIPES["backprop"].title: "#333333", RECIPES["rest"].title: "#999999"}
+    return beside.get(row["rule"], "#9467bd")

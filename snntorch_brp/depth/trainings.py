@@ -1,0 +1,273 @@
+"""Trainings of the study of depth: each is stored, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.utils.data import TensorDataset
+
+from snntorch_brp.data.augment import AUGMENTATIONS
+from snntorch_brp.data.loader import batches, head
+from snntorch_brp.depth.probes import LinearReader, read_layers
+from snntorch_brp.depth.recipes import RECIPES, REGIONS
+from snntorch_brp.depth.settings import Setting
+from snntorch_brp.feedback import Feedback
+from snntorch_brp.initialization import patch_filters
+from snntorch_brp.label_only.features import PATCH_SAMPLES, Features
+from snntorch_brp.label_only.folds import Fold
+from snntorch_brp.paper.lab import Lab, NotFinishedError, machine
+from snntorch_brp.paper.stored import number, stored_object, unusable
+from snntorch_brp.runs.run import TEST_BATCH
+from snntorch_brp.runtime.files import write_whole
+from snntorch_brp.tasks.protocol import FrozenConv
+from snntorch_brp.training import BRPTrainer, Callback, EpochResult, Trainer
+from snntorch_brp.training.checkpoint import Checkpoints
+from snntorch_brp.training.executor import class_means
+
+logger = logging.getLogger(__name__)
+
+PROBED = 10_000  # training samples that linear readers learn from
+TRAINED_BY = ("network", "steps", "batch_size", "lr", "augment", "validation", "temperature")  # of a setting
+VERSION = 1  # of what stored trainings depend on beside their settings
+
+Stage = Literal["trial", "whole"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished training.
+
+    Attributes:
+        curve: Accuracy on the training samples while they were learned, and on the validation part, of every epoch,
+            in percent; in a trial that of the last epoch alone.
+        seconds: Of the processor, for each epoch.
+        test: Accuracy on the test set after the last epoch, in percent; None in a trial.
+        probe: What linear readers behind each layer read of the validation part, in percent; empty in a trial.
+        machine: What computed.
+    """
+
+    curve: list[list[float]]
+    seconds: list[float]
+    test: float | None
+    probe: dict[str, float]
+    machine: str
+
+    @property
+    def validation(self) -> float:
+        """Accuracy on the validation part after the last epoch, in percent."""
+        return self.curve[-1][-1]
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Mean over the epochs, of the processor."""
+        return sum(self.seconds) / len(self.seconds)
+
+
+def read_outcome(path: Path) -> Outcome:
+    """A stored training.
+
+    Raises:
+        ValueError: If the file is damaged or holds something else; the message says what, and what to do.
+    """
+    outcome = stored_object(path).get("outcome")
+    if not isinstance(outcome, dict) or set(outcome) != set(Outcome.__dataclass_fields__):
+        raise unusable(path, f"its 'outcome' must have {', '.join(Outcome.__dataclass_fields__)}")
+    curve, seconds, probe = outcome["curve"], outcome["seconds"], outcome["probe"]
+    if not isinstance(curve, list) or not curve or not all(_numbers(row) and len(row) == 2 for row in curve):
+        raise unusable(path, "'curve' must be a pair of numbers for each epoch")
+    if not _numbers(seconds) or not seconds or not isinstance(probe, dict) or not _numbers(list(probe.values())):
+        raise unusable(path, "'seconds' and 'probe' must be numbers")
+    if not (outcome["test"] is None or number(outcome["test"])) or not isinstance(outcome["machine"], str):
+        raise unusable(path, "'test' must be a number or null, and 'machine' text")
+    return Outcome(**outcome)
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(map(number, values))
+
+
+class Clock(Callback):
+    """Seconds of the processor that each epoch took, kept beside the checkpoints; called before them.
+
+    Args:
+        path: Where they are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: list[float] = json.loads(path.read_text()) if path.is_file() else []
+        self._since = 0.0
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Take off what was counted of epochs that the checkpoint does not know."""
+        self.seconds = self.seconds[: trainer.progress.epoch - 1]
+        self._since = time.process_time()
+
+    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
+        """Count an epoch, with its validation."""
+        self.seconds.append(round(time.process_time() - self._since, 2))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, json.dumps(self.seconds).encode())
+        self._since = time.process_time()
+
+
+class DepthTrainings:
+    """One task of the study, and the trainings on it.
+
+    Args:
+        lab: Where trainings are stored.
+        setting: How they are made.
+        fold: The data.
+        input_shape: Shape of one sample at one step.
+    """
+
+    def __init__(self, lab: Lab, setting: Setting, fold: Fold, input_shape: tuple[int, ...]) -> None:
+        self.lab, self.setting, self.fold, self.input_shape = lab, setting, fold, input_shape
+
+    def train(self, name: str, *, seed: int, stage: Stage, epochs: int | None = None) -> Outcome:
+        """A training, from the store if it was done before.
+
+        Args:
+            name: Of the recipe.
+            seed: Of weights, feedback and the order of samples.
+            stage: "trial", short and judged on the validation part, or "whole", with the test set read at the end.
+            epochs: Those of the setting where None.
+
+        Raises:
+            NotFinishedError: If it is not in the store, and nothing is to be trained.
+        """
+        epochs = epochs or (self.setting.trial_epochs if stage == "trial" else self.setting.epochs)
+        name_of_file = f"{stage}-{name}-e{epochs}-s{seed}"
+        names = (*TRAINED_BY, *(("trial_samples",) if stage == "trial" else ()))
+        settings = {
+            "recipe": name,
+            **{key: getattr(self.setting, key) for key in names},
+            "seed": seed,
+            "epochs": epochs,
+        }
+        return self._stored(name_of_file, settings, lambda kept: self._train(name, seed, stage, epochs, kept))
+
+    def wide(self) -> Outcome:
+        """A wide frozen convolution with a linear reader, from the store if it was done before."""
+        channels = self.setting.wide
+        return self._stored(f"wide-{channels}", {"wide": channels, "steps": self.setting.steps}, lambda _: self._wide())
+
+    def _stored(self, name: str, settings: Mapping[str, Any], make: Callable[[Path], Outcome]) -> Outcome:
+        """What was made of these settings, or is made now; ``make`` is given a folder for what is unfinished."""
+        settings = {**settings, "fold": self.fold.name, "sizes": self.fold.sizes, "version": VERSION}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        path = self.lab.out / "runs" / f"depth-{self.fold.name}-{name}-{digest}.json"
+        if path.is_file():
+            return read_outcome(path)
+        if self.lab.finished:
+            raise NotFinishedError(f"{path} is not there: this training is not finished; leave out --finished to do it")
+        kept = path.with_suffix(".checkpoints")
+        outcome = make(kept)
+        words = {"settings": settings, "outcome": asdict(outcome)}
+        write_whole(path, (json.dumps(words, indent=1) + "\n").encode())
+        shutil.rmtree(kept, ignore_errors=True)
+        logger.info(
+            "%s, %s: %.2f %% in validation (%.0f s of the processor)",
+            self.fold.name, name, outcome.validation, sum(outcome.seconds),
+        )  # fmt: skip
+        return outcome
+
+    def _wide(self) -> Outcome:
+        """Whitened patches, thresholds, and ridge regression: nothing but the reader learns of labels."""
+        start = time.process_time()
+        size = self.input_shape[-1]
+        sizes = FrozenConv(channels=self.setting.wide, kernel=5 if size > 16 else 3, pool=size // REGIONS)
+        features = Features(sizes, self.fold.encoder, self.fold.learn.tensors[0])
+
+        def rates(part: TensorDataset) -> tuple[Tensor, Tensor]:
+            return features.encode_counts(features.counts(part.tensors[0])).mean(0), part.tensors[1]
+
+        seen, labels = rates(self.fold.learn)
+        reader = LinearReader(seen, labels, num_classes=self.fold.num_classes, ridge=1e-2)
+        known, validated, tested = (
+            100 * reader.accuracy(*given)
+            for given in ((seen, labels), rates(self.fold.validation), rates(self.fold.test))
+        )
+        seconds = [round(time.process_time() - start, 2)]
+        return Outcome(
+            curve=[[known, validated]], seconds=seconds, test=tested, probe={}, machine=machine(self.lab.device)
+        )
+
+    def _train(self, name: str, seed: int, stage: Stage, epochs: int, kept: Path) -> Outcome:
+        learn = self.fold.learn
+        if stage == "trial":
+            learn = head(learn, self.setting.trial_samples)
+        trainer = self.trainer(name, seed=seed, steps=epochs * -(-len(learn) // self.setting.batch_size))
+        judging = batches(self.fold.validation, TEST_BATCH)
+        clock, checkpoints = Clock(kept / "seconds.json"), Checkpoints(kept, keep=1, about={"of": kept.name})
+        checkpoints.resume(trainer, device=self.lab.device)
+        augment = None if self.setting.augment is None else AUGMENTATIONS[self.setting.augment]
+        results = trainer.fit(
+            batches(learn, self.setting.batch_size, shuffle=True, augment=augment),
+            epochs=epochs,
+            validation=judging if stage == "whole" else None,
+            callbacks=[clock, checkpoints],
+            progress=False,
+        )
+        about = {"seconds": clock.seconds, "machine": machine(self.lab.device)}
+        if stage == "trial":
+            curve = [[100 * results[-1].accuracy, 100 * trainer.evaluate(judging).accuracy]]
+            return Outcome(curve=curve, test=None, probe={}, **about)
+        probe = read_layers(trainer, head(self.fold.learn, PROBED), self.fold.validation)
+        return Outcome(
+            curve=[[100 * r.accuracy, 100 * r.validation.accuracy] for r in results if r.validation is not None],
+            test=100 * trainer.evaluate(batches(self.fold.test, TEST_BATCH)).accuracy,
+            probe={layer: 100 * accuracy for layer, accuracy in probe.items()},
+            **about,
+        )
+
+    def trainer(self, name: str, *, seed: int, steps: int) -> BRPTrainer:
+        """A network, its first filters whitened patches of training images and all others freshly drawn; its trainer.
+
+        Args:
+            name: Of the recipe.
+            seed: Of all that is drawn.
+            steps: Training steps in all, for the schedule of the learning rate.
+        """
+        recipe, setting = RECIPES[name], self.setting
+        torch.manual_seed(seed)
+        net = setting.net(self.input_shape)
+        seen = self.fold.encoder(self.fold.learn.tensors[0][:PATCH_SAMPLES])[0]
+        patch_filters(net[0], seen, generator=torch.Generator().manual_seed(seed))
+        net.to(self.lab.device)
+        optimizer = torch.optim.Adam(net.parameters(), lr=setting.lr, fused=True)
+        return BRPTrainer(
+            net,
+            num_classes=self.fold.num_classes,
+            propagation=recipe.propagation,
+            consolidation=recipe.consolidation,
+            feedback=Feedback(self.fold.num_classes, regions=REGIONS),
+            optimizer=optimizer,
+            scheduler=CosineAnnealingLR(optimizer, steps),
+            encoder=self.fold.encoder,
+            loss=RateCrossEntropy(self.fold.num_classes, setting.temperature),
+        )
+
+
+@dataclass(frozen=True)
+class RateCrossEntropy:
+    """Cross-entropy of the softmax of ``temperature`` times the rates of the classes, each the mean of its neurons."""
+
+    num_classes: int
+    temperature: float
+
+    def __call__(self, spikes: Tensor, labels: Tensor) -> Tensor:
+        """A scalar, of spikes ``[T, B, n·K]`` and labels ``[B]``."""
+        return F.cross_entropy(self.temperature * class_means(spikes.mean(0), self.num_classes), labels)
