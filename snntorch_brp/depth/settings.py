@@ -92,7 +92,7 @@ SETTINGS: Mapping[str, Mapping[str, Setting]] = {
         "short": Setting(
             network="Conv5x5x96-BN-M4-Conv3x3x128-BN-M2-Conv3x3x192-BN-FC200-BN",
             epochs=6,
-            trial_samples=3000,
+            trial_samples=10_000,
             trial_epochs=3,
             augment="crop-flip",
         ),

@@ -77,15 +77,23 @@ def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
         {**about, **_row(name, done, "trial", setting.trial_epochs)}
         for name, done in sorted(trials.items(), key=lambda item: -item[1][0].validation)
     ]
-    best = chosen({name: done for name, (done,) in trials.items()})
-    for name in () if best is None else (best, *BESIDE):
-        epochs = fair_epochs(trials[best][0], trials[name][0], setting.epochs) if name in trials else setting.epochs
+    for name, epochs in _whole(lab, {name: done for name, (done,) in trials.items()}, setting.epochs).items():
         if done := _finished(trainings, name, lab.seeds(dataset), "whole", epochs):
             rows.append({**about, **_row(name, done, "whole", epochs)})
     with suppress(NotFinishedError):
         wide = {"network": f"{setting.wide} whitened patches, frozen, pooled to 4x4", "augmentation": "none"}
         rows.append({**about, **wide, **_row("wide", [trainings.wide()], "wide", 1)})
     return rows
+
+
+def _whole(lab: Lab, trials: Mapping[str, Outcome], epochs: int) -> dict[str, int]:
+    """What is trained whole, and for how many epochs; where nothing is to be trained, whatever may have been."""
+    best = chosen(trials)
+    if best is None:
+        return dict.fromkeys(RECIPES if lab.finished else (), epochs)
+    beside = {name: fair_epochs(trials[best], trials[name], epochs) for name in BESIDE if name in trials}
+    competing = (name for name, recipe in RECIPES.items() if recipe.label_only)
+    return {**dict.fromkeys(competing if lab.finished else (best,), epochs), **beside}
 
 
 def _finished(

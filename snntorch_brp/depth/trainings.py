@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 from snntorch_brp.data.augment import AUGMENTATIONS
-from snntorch_brp.data.loader import batches, head
+from snntorch_brp.data.loader import batches
 from snntorch_brp.depth.probes import LinearReader, read_layers
 from snntorch_brp.depth.recipes import RECIPES, REGIONS
 from snntorch_brp.depth.settings import Setting
@@ -208,7 +208,7 @@ class DepthTrainings:
     def _train(self, name: str, seed: int, stage: Stage, epochs: int, kept: Path) -> Outcome:
         learn = self.fold.learn
         if stage == "trial":
-            learn = head(learn, self.setting.trial_samples)
+            learn = _first(learn, self.setting.trial_samples)
         trainer = self.trainer(name, seed=seed, steps=epochs * -(-len(learn) // self.setting.batch_size))
         judging = batches(self.fold.validation, TEST_BATCH)
         clock, checkpoints = Clock(kept / "seconds.json"), Checkpoints(kept, keep=1, about={"of": kept.name})
@@ -221,16 +221,17 @@ class DepthTrainings:
             callbacks=[clock, checkpoints],
             progress=False,
         )
-        about = {"seconds": clock.seconds, "machine": machine(self.lab.device)}
+        seconds, where = clock.seconds, machine(self.lab.device)
         if stage == "trial":
             curve = [[100 * results[-1].accuracy, 100 * trainer.evaluate(judging).accuracy]]
-            return Outcome(curve=curve, test=None, probe={}, **about)
-        probe = read_layers(trainer, head(self.fold.learn, PROBED), self.fold.validation)
+            return Outcome(curve=curve, seconds=seconds, test=None, probe={}, machine=where)
+        probe = read_layers(trainer, _first(self.fold.learn, PROBED), self.fold.validation)
         return Outcome(
             curve=[[100 * r.accuracy, 100 * r.validation.accuracy] for r in results if r.validation is not None],
             test=100 * trainer.evaluate(batches(self.fold.test, TEST_BATCH)).accuracy,
             probe={layer: 100 * accuracy for layer, accuracy in probe.items()},
-            **about,
+            seconds=seconds,
+            machine=where,
         )
 
     def trainer(self, name: str, *, seed: int, steps: int) -> BRPTrainer:
@@ -244,6 +245,7 @@ class DepthTrainings:
         recipe, setting = RECIPES[name], self.setting
         torch.manual_seed(seed)
         net = setting.net(self.input_shape)
+        assert isinstance(net[0], nn.Conv2d)  # all networks of the study start with one
         seen = self.fold.encoder(self.fold.learn.tensors[0][:PATCH_SAMPLES])[0]
         patch_filters(net[0], seen, generator=torch.Generator().manual_seed(seed))
         net.to(self.lab.device)
@@ -271,3 +273,7 @@ class RateCrossEntropy:
     def __call__(self, spikes: Tensor, labels: Tensor) -> Tensor:
         """A scalar, of spikes ``[T, B, n·K]`` and labels ``[B]``."""
         return F.cross_entropy(self.temperature * class_means(spikes.mean(0), self.num_classes), labels)
+
+
+def _first(part: TensorDataset, count: int) -> TensorDataset:
+    return TensorDataset(*(tensor[:count] for tensor in part.tensors))
