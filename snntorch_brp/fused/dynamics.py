@@ -93,7 +93,6 @@ def _reason(neuron: nn.Module, dtype: torch.dtype) -> str | None:
     """Why a neuron of snnTorch's own kinds cannot be run."""
     graded = getattr(neuron, "graded_spikes_factor", None)
     refusals = {
-        "does not keep its own state: make it with init_hidden=True": not neuron.init_hidden,
         "has graded spikes": isinstance(graded, nn.Parameter) or (graded is not None and bool((graded != 1).any())),
         "has a quantised state": bool(neuron.state_quant),
         "has its surrogate gradient disabled": bool(neuron.surrogate_disable),

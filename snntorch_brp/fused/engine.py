@@ -68,6 +68,7 @@ class FusedEngine:
         loss_fn: Scalar loss of what the output gives ``[T, B, K]`` and the labels ``[B]``.
         loss_on: What the loss looks at: the output's "spikes" (of a readout that does not spike, what it gives) or its
             "membranes". The class predicted is that of the largest mean over time of the same.
+        layers: Gives the network's layers, anew when it has changed; those of :func:`plan` when None.
         output: The name of the output, as for :func:`snntorch_brp.attach`, where it was named.
         consolidation: How a layer learns; ``PseudoGradient()`` when None.
         feedback: The fixed matrices B_l; drawn anew when None.
@@ -96,6 +97,7 @@ class FusedEngine:
         num_classes: int,
         loss_fn: Callable[[Tensor, Tensor], Tensor],
         loss_on: LossOn = "spikes",
+        layers: Callable[[], list[Layer]] | None = None,
         output: Sequence[str] | None = None,
         consolidation: Consolidation | None = None,
         feedback: Feedback | None = None,
@@ -115,6 +117,7 @@ class FusedEngine:
         self.loss_on = loss_on
         self.output = output
         self.propagation = propagation
+        self._plan = layers or (lambda: plan(net))
         self.layers = self._planned()
         self._signature = Signature.of(net)
         self.consolidation = consolidation or PseudoGradient()
@@ -129,6 +132,7 @@ class FusedEngine:
         on_cpu = all(p.device.type == "cpu" for p in net.parameters())
         if precision == "bfloat16" and on_cpu and not matrix_units_available():
             logger.warning("no bfloat16 matrix units here: the fused engine computes its products in float32")
+        self.steps = 0  # time steps of the last input that was learned from
         self.watch: Callable[[str, Tensor], None] | None = None  # is told a layer's name and rates, [b, *]
         self._key: object = None  # the input for which the numbers of neurons are known
         self._neurons: dict[str, int] = {}
@@ -136,11 +140,11 @@ class FusedEngine:
 
     def _planned(self) -> list[Layer]:
         """The network's layers, seen to give what loss and rule ask the output for."""
-        layers = plan(self.net)
+        layers = self._plan()
         last = layers[-1]
         if self.output not in (None, (last.name,)):
             raise NotFusible(f"the output {self.output} is not the last layer, '{last.name}'")
-        if self.loss_on == "membranes" and not (last.spikes and last.neuron.output):
+        if self.loss_on == "membranes" and not last.shows_membrane:
             raise NotFusible(f"'{last.name}' gives no membranes for a loss on them: make it a neuron with output=True")
         compares = self.propagation.needs_output and self.propagation.local
         if compares and not last.spikes and self.output is None:
@@ -164,6 +168,7 @@ class FusedEngine:
         check_labels(labels, self.feedback.num_classes)
         if x.dim() < 2 or len(x) == 0 or x.shape[1] != len(labels):
             raise ValueError(f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}")
+        self.steps = len(x)
         self._refresh_plan(x)
         if not self.layers[-1].learns:
             raise NotFusible(f"nothing that leads to the output '{self.layers[-1].name}' is to be trained")

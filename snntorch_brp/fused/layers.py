@@ -48,12 +48,14 @@ class Layer:
         neuron: The neuron; an ``nn.Identity`` behind a readout.
         synapse: All modules between the last neuron and this one.
         by_autograd: The same for true backpropagation, which wants the gradient of the input too.
+        shows_membrane: Its membrane is returned, beside its spikes.
     """
 
     name: str
     neuron: nn.Module
     synapse: Synapse
     by_autograd: AutogradSynapse
+    shows_membrane: bool = False
 
     @property
     def spikes(self) -> bool:
@@ -87,15 +89,37 @@ def plan(net: nn.Module) -> list[Layer]:
         >>> [layer.name for layer in plan(mlp([784, 100, 10]))]
         ['fc1_lif', 'fc2_lif']
     """
-    _check_global_hooks()
-    dtype = dtype_of(net)
+    check_network(net)
+    modules = list(_leaves(net, ""))
+    for name, module in modules:
+        if is_spiking(module) and not module.init_hidden:
+            raise NotFusible(f"'{name}' does not keep its own state: make it with init_hidden=True")
+    layers = layered(modules, dtype_of(net))
+    for layer in layers[:-1]:
+        if layer.shows_membrane:
+            raise NotFusible(f"'{layer.name}' returns its membrane too (output=True), and only the last neuron may")
+    return layers
+
+
+def layered(modules: Sequence[tuple[str, nn.Module]], dtype: torch.dtype) -> list[Layer]:
+    """The layers that modules make, in the order in which they run.
+
+    Args:
+        modules: Neurons and stateless modules, by name.
+        dtype: The network's.
+
+    Raises:
+        NotFusible: If they do not qualify.
+    """
     layers: list[Layer] = []
     between: list[nn.Module] = []
     seen: set[nn.Module] = set()
-    for name, module in _leaves(net, ""):
+    for name, module in modules:
         if module in seen and (is_spiking(module) or list(module.parameters())):
             raise NotFusible(f"'{name}' is used twice: each place in the network needs a module of its own")
         seen.add(module)
+        if isinstance(module, nn.Flatten) and module.start_dim != 1:
+            raise NotFusible(f"'{name}' flattens from dimension {module.start_dim}, and not from 1")
         if is_spiking(module):
             reason = unsupported_reason(module, state_dtype(dtype))
             if reason is not None:
@@ -105,13 +129,9 @@ def plan(net: nn.Module) -> list[Layer]:
         else:
             between.append(module)
     if any(not isinstance(module, nn.Identity) for module in between):
-        layers.append(_readout(list(_leaves(net, ""))[-1][0], between, layers))
+        layers.append(_readout(modules[-1][0], between, layers))
     if len(layers) < 2:
         raise NotFusible(f"the network has {len(layers)} spiking layers, and a local rule needs at least two")
-    for layer in layers[:-1]:
-        if layer.neuron.output:
-            raise NotFusible(f"'{layer.name}' returns its membrane too (output=True), and only the last neuron may")
-    _check_parameters(net)
     return layers
 
 
@@ -129,7 +149,8 @@ def _readout(name: str, modules: Sequence[nn.Module], layers: Sequence[Layer]) -
 def _layer(name: str, neuron: nn.Module, between: Sequence[nn.Module], *, behind_neuron: bool) -> Layer:
     by_autograd = AutogradSynapse(between, behind_neuron=behind_neuron)
     synapse = synapse_of(between, behind_neuron=behind_neuron)
-    return Layer(name, neuron, by_autograd if synapse is None else synapse, by_autograd)
+    shows = bool(getattr(neuron, "output", False))
+    return Layer(name, neuron, by_autograd if synapse is None else synapse, by_autograd, shows_membrane=shows)
 
 
 def dtype_of(net: nn.Module) -> torch.dtype:
@@ -152,20 +173,43 @@ def dtype_of(net: nn.Module) -> torch.dtype:
     return dtype
 
 
-def _check_global_hooks() -> None:
+def check_network(net: nn.Module) -> None:
+    """See that no hooks are for all modules, and that weights are used once and are plain.
+
+    Raises:
+        NotFusible: If not; the message says what is in the way.
+    """
     for name, hooks in _GLOBAL_HOOKS.items():
         if hooks:
             raise NotFusible(f"there are hooks for all modules ({name[1:]}), which the fused engine would not call")
+    if len(list(net.named_parameters(remove_duplicate=False))) != len(list(net.parameters())):
+        raise NotFusible("a weight is used at several places, and the fused engine gives each layer its own")
+    for name, p in net.named_parameters():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+            raise NotFusible(f"'{name}' carries hooks, which the fused engine would not call")
+        if type(p) is not nn.Parameter:
+            raise NotFusible(f"'{name}' is a {type(p).__name__}, not a plain parameter")
 
 
-def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a network that are no containers, by name, in the order in which they run."""
-    shown = f"'{name or type(module).__name__}'"
+def check_untouched(module: nn.Module, shown: str) -> None:
+    """See that a module does what its class does, and no more.
+
+    Raises:
+        NotFusible: If it carries hooks or methods of its own.
+    """
+    if type(module).__call__ is not nn.Module.__call__:
+        raise NotFusible(f"{shown} has a __call__ of its own, which the fused engine would not call")
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
         raise NotFusible(f"{shown} carries hooks, which the fused engine would not call")
     replaced = [key for key in vars(module) if callable(getattr(type(module), key, None))]
     if replaced:
         raise NotFusible(f"{shown} has a {replaced[0]} of its own, which the fused engine would not call")
+
+
+def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a network that are no containers, by name, in the order in which they run."""
+    shown = f"'{name or type(module).__name__}'"
+    check_untouched(module, shown)
     if type(module) is nn.Sequential:
         for key, child in module._modules.items():  # named_children() would skip repeats
             if child is None:
@@ -177,20 +221,7 @@ def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
             f"'{name or 'the network'}' is a {type(module).__name__}; the fused engine runs nn.Sequential of leaky "
             f"neurons and {', '.join(known.__name__ for known in known_modules())}"
         )
-    if isinstance(module, nn.Flatten) and module.start_dim != 1:
-        raise NotFusible(f"'{name}' flattens from dimension {module.start_dim}, and not from 1")
     yield name, module
-
-
-def _check_parameters(net: nn.Module) -> None:
-    """Weights that are used once, and without hooks."""
-    if len(list(net.named_parameters(remove_duplicate=False))) != len(list(net.parameters())):
-        raise NotFusible("a weight is used at several places, and the fused engine gives each layer its own")
-    for name, p in net.named_parameters():
-        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
-            raise NotFusible(f"'{name}' carries hooks, which the fused engine would not call")
-        if type(p) is not nn.Parameter:
-            raise NotFusible(f"'{name}' is a {type(p).__name__}, not a plain parameter")
 
 
 def neuron_shapes(layers: Sequence[Layer], sample_shape: Sequence[int], dtype: torch.dtype) -> list[tuple[int, ...]]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_brp.attachment import Attached
-from snntorch_brp.fused import FusedEngine, NotFusible, declined
+from snntorch_brp.fused import FusedEngine, LoopedEngine, NotFusible, declined
 from snntorch_brp.fused.engine import LossOn
 from snntorch_brp.neurons import reset_state
 from snntorch_brp.runtime.graph import reach
@@ -92,24 +92,23 @@ class Executor:
         self._declined = ""
         self.fused = None if engine == "attach" else self._fuse()
 
-    def _fuse(self) -> FusedEngine | None:
-        """The fast path, where the network qualifies."""
+    def _fuse(self) -> FusedEngine | LoopedEngine | None:
+        """The fast path, where the network qualifies; one with a ``forward`` of its own shows it at its first input."""
         handle = self.attached
+        options = {
+            "num_classes": self.num_classes,
+            "loss_fn": self._of_output_alone,
+            "loss_on": self.loss_on,
+            "output": handle.output,
+            "consolidation": handle.consolidation,
+            "feedback": handle.feedback,
+            "reduction": handle.reduction,
+            "precision": self.precision,
+        }
         try:
-            if self.loops_inside:
-                raise NotFusible(f"{type(self.net).__name__} loops over time itself")
-            return FusedEngine(
-                self.net,
-                handle.propagation,
-                num_classes=self.num_classes,
-                loss_fn=self._of_output_alone,
-                loss_on=self.loss_on,
-                output=handle.output,
-                consolidation=handle.consolidation,
-                feedback=handle.feedback,
-                reduction=handle.reduction,
-                precision=self.precision,
-            )
+            if isinstance(self.net, nn.Sequential) and not self.loops_inside:
+                return FusedEngine(self.net, handle.propagation, **options)  # type: ignore[arg-type]
+            return LoopedEngine(self.net, handle.propagation, loops_inside=self.loops_inside, **options)
         except NotFusible as reason:
             if self.engine == "fused":
                 raise
@@ -143,15 +142,17 @@ class Executor:
         self.steps = len(x)
         if self.fused is not None:
             try:
-                return self.fused.step(x, labels)
-            except (
-                NotFusible
-            ) as reason:  # the network has changed (it carries hooks, for one), or the loss is of another kind
+                result = self.fused.step(x, labels)
+                self.steps = self.fused.steps
+                return result
+            except NotFusible as reason:  # the network has changed (it carries hooks, for one), or shows what it does
                 if self.engine == "fused":
                     raise
                 if self._declined != str(reason):  # once
                     self._declined = str(reason)
                     logger.info(declined(reason))
+                if isinstance(self.fused, LoopedEngine) and not self.fused.steps:  # it never could
+                    self.fused = None
         with self.attached as brp:
             given = self._given(x)
             loss = self._scalar(given, labels)

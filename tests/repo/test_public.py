@@ -33,7 +33,9 @@ PUBLIC = {
         ActivityMonitor AlignmentMonitor Energy EnergyModel LayerStatistics Statistics SynapseStatistics analyse
         gradient_angles layer_gradients
     """,
-    "snntorch_brp.fused": "FusedEngine NotFusible declined plan register_neuron register_stateless register_synapse",
+    "snntorch_brp.fused": """
+        FusedEngine LoopedEngine NotFusible declined plan register_neuron register_stateless register_synapse
+    """,
     "snntorch_brp.shifting": """
         CreditTask DIVIDED EXACT Events Fired PUBLISHED Rule SILENT Schedule ShiftingLayer ShiftingNetwork Trials
         accuracy encode first_spikes fit graded_times one_spike_each output_error several_spikes target_times
