@@ -18,7 +18,7 @@ class Activity:
 
     A rule is given it as ``window``; :func:`snntorch_brp.observe` gives one for every layer. Online a layer learns at
     every step, and the window is one step long. What a rule accumulates over time it gets by :meth:`trace`, which goes
-    on from window to window.
+    on from window to window, or keeps by :meth:`remember`.
 
     Args:
         spikes: Spikes s_t, a tensor ``[T, B, *]`` or T tensors ``[B, *]``.
@@ -123,6 +123,15 @@ class Activity:
         if not delayed:
             return traces[-len(x) :]
         return traces[:-1] if before is not None else torch.cat([torch.zeros_like(x[:1]), traces[:-1]])
+
+    def recall(self, name: str) -> Tensor | None:
+        """What was remembered under a name in the window before; None at the start of a sequence."""
+        return None if self._memory is None else self._memory.get(name)
+
+    def remember(self, name: str, value: Tensor) -> None:
+        """Keep a state for the next window of the sequence, where there is one: online."""
+        if self._memory is not None:
+            self._memory[name] = value
 
 
 def _stacked(steps: Sequence[Tensor] | Tensor | None, name: str) -> Tensor:

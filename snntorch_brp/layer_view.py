@@ -92,10 +92,14 @@ class LayerView:
                 f"layer '{self.name}' resets within the step, so that its membrane does not tell ψ: use "
                 f"{type(self.neuron).__name__}(..., reset_delay=True)"
             )
+        return self.pseudo_derivative(membrane - self.threshold)
+
+    def pseudo_derivative(self, above: Tensor) -> Tensor:
+        """The pseudo-derivative of the layer's spike function, from how far a membrane is above its threshold."""
         with torch.enable_grad():
-            above = (membrane.detach() - self.threshold).requires_grad_()
-            (psi,) = torch.autograd.grad(self.neuron.spike_grad(above).sum(), above)  # type: ignore[operator]
-        return psi.to(membrane.dtype)
+            u = above.detach().requires_grad_()
+            (psi,) = torch.autograd.grad(self.neuron.spike_grad(u).sum(), u)  # type: ignore[operator]
+        return psi.to(above.dtype)
 
     def learned(self, key: str, make: Callable[[], Tensor]) -> Tensor:
         """A value that the rule itself learns for this layer; change it in place.

@@ -63,6 +63,11 @@ class Propagation(ABC):
         """What of the window it looks at, beside the spikes: "membrane", "current", "inputs"; nothing here."""
         return frozenset()
 
+    @property
+    def learns_values(self) -> bool:
+        """Whether it learns values of its own for each layer, from all samples of a batch; not here."""
+        return False
+
     def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
         """The label ȳ that all layers receive: class numbers ``[B]`` to ``[T or 1, B, K]``; one-hot here."""
         return label_spikes(labels, num_classes, 1, dtype=dtype)

@@ -18,6 +18,7 @@ from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, settings, table1, t
 from snntorch_brp.paper.budgets import BUDGETS, OLD_NAMES
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.report import Result, save, write_page
+from snntorch_brp.rule_study import study as rule_study
 from snntorch_brp.runs.config import resolve_device
 from snntorch_brp.tasks.files import known
 
@@ -32,6 +33,7 @@ FIGURES: dict[str, Callable[[Lab], Result]] = {
     "settings": settings.reproduce,
     "label-only": study.reproduce,
     "depth": depth.reproduce,
+    "rules": rule_study.reproduce,
 }
 
 
@@ -66,7 +68,7 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--finished", action="store_true",
-        help="train nothing: show what is finished of fig6, settings and depth, and say what was not run",
+        help="train nothing: show what is finished of fig6, settings, depth and rules, and say what was not run",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of results (default: reproduced/BUDGET)")

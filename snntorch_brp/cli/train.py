@@ -28,7 +28,7 @@ from snntorch_brp.data.augment import AUGMENTATIONS
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.paper.style import epochs
 from snntorch_brp.propagation import PROPAGATIONS
-from snntorch_brp.rules import TRAINED_WHOLE
+from snntorch_brp.rules import TRAINED
 from snntorch_brp.runs.config import ENCODERS, SCHEDULES, WEIGHTS, RunConfig, resolve_device, usual_weights
 from snntorch_brp.runs.evaluate import ANALYSED, evaluate_run
 from snntorch_brp.runs.run import Keeping, train_run
@@ -70,7 +70,7 @@ def add_parser(subparsers: Any, own_task: str | None = None) -> None:
         text = f"what is sent to the hidden layers: {', '.join(PROPAGATIONS)}, or module:Class for one of your own; "
         text += "; ".join(f"{', '.join(r.aliases)} = {name}" for name, r in PROPAGATIONS.items() if r.aliases)
         text += "; or a whole rule, which says how a layer learns, too: "
-        text += f"{', '.join(TRAINED_WHOLE)} (snntorch-brp rules describes them)"
+        text += f"{', '.join(TRAINED)} (snntorch-brp rules describes them)"
         option("--propagation", default="brp", type=propagation, metavar="NAME", help=text)
         text = f"how a layer learns from it: {', '.join(CONSOLIDATIONS)}, or module:Class"
         option("--consolidation", default="pseudo-gradient", type=consolidation, metavar="NAME", help=text)

@@ -130,6 +130,10 @@ class Lab:
             return None
         return DatasetInUse(paper, paper.task, folder, simulated=True)
 
+    def folders(self, *tasks: str) -> dict[str, Path | None]:
+        """The folder of each task that there is data for, by name; None for one that needs no folder."""
+        return {name: self._found.get(name) for name in tasks if name in self._found or not TASKS[name].needs_data}
+
     def seeds(self, dataset: DatasetInUse) -> range:
         """The seeds that a mean is taken over."""
         own = None if self.budget.same_seeds else self._configured(dataset).override(self.budget.name).seeds

@@ -47,6 +47,20 @@ class Eligibility(Consolidation):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstantCredit(Consolidation):
+    """The learning signal times what the synapse does in the same step, ``∇W_ij = Σ_t δ_i(t) ψ_i(t) x_j(t)``."""
+
+    compares_samples: ClassVar[bool] = False
+    keeps: ClassVar[frozenset[str]] = frozenset({"membrane", "current"})
+    causal: ClassVar[bool] = True
+    without_recurrence: ClassVar[bool] = True
+
+    def gradients(self, delta: Tensor, window: Activity) -> Gradients:
+        """``∂L/∂I_t = δ_t ψ_t``."""
+        return Gradients(current=delta * window.psi)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilteredEligibility(Consolidation):
     """The same with eligibility traces that are filtered once more, as in front of a leaky readout::
 

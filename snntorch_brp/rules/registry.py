@@ -8,36 +8,41 @@ from snntorch_brp.propagation import Propagation, propagation_named
 from snntorch_brp.rules.contrast import CCL, SimilarityLoss
 from snntorch_brp.rules.decolle import DECOLLE
 from snntorch_brp.rules.eprop import EProp
+from snntorch_brp.rules.espp import ESPP
 from snntorch_brp.rules.forward_forward import SpikingForwardForward
 from snntorch_brp.rules.instant import OSTL, OTTT
+from snntorch_brp.rules.local_classifiers import ELL
 from snntorch_brp.rules.projections import DFA, DRTP, SDFA
 from snntorch_brp.rules.reward import RewardModulatedSTDP
 from snntorch_brp.rules.rule import LocalRule
 from snntorch_brp.rules.stllr import STLLR
 from snntorch_brp.rules.target_traces import ETLP, OSTTP
+from snntorch_brp.rules.traces_propagation import TracesPropagation
 
 _ALL: Sequence[type[LocalRule]] = (
-    *(DRTP, DFA, SDFA, DECOLLE, ETLP, OSTTP, EProp, STLLR),
-    *(OTTT, OSTL, RewardModulatedSTDP, SpikingForwardForward, CCL, SimilarityLoss),
+    *(DRTP, DFA, SDFA, DECOLLE, ELL, ETLP, OSTTP, EProp, STLLR, OTTT, OSTL),
+    *(RewardModulatedSTDP, SpikingForwardForward, TracesPropagation, ESPP, CCL, SimilarityLoss),
 )
 RULES: dict[str, type[LocalRule]] = {rule.facts.name: rule for rule in _ALL}
 
 
-TRAINED_WHOLE = ("decolle", "etlp", "osttp", "e-prop", "s-tllr", "r-stdp", "ccl", "similarity")
-"""The rules that a trainer can run; the others learn online, or need data of their own."""
+OWN_DATA = ("forward-forward", "tp")
+"""The rules that need batches of their own making, which a trainer does not make."""
+TRAINED = tuple(name for name in RULES if name not in OWN_DATA)
+"""The rules that a trainer runs."""
 
 
 def trained_rule(name: str) -> LocalRule | Propagation:
     """A rule by name, as :func:`rule_named`, that a trainer can run.
 
     Raises:
-        ValueError: If there is none, or it learns online alone.
+        ValueError: If there is none, or it needs batches of its own making.
     """
     rule = rule_named(name)
-    if isinstance(rule, LocalRule) and rule.facts.name not in TRAINED_WHOLE:
+    if isinstance(rule, LocalRule) and rule.facts.name in OWN_DATA:
         raise ValueError(
-            f"{name!r} is not for a trainer: use it in a loop of your own, attach(net, {name!r}, ...); trainers run "
-            f"{', '.join(TRAINED_WHOLE)}"
+            f"{name!r} is not for a trainer, since it needs batches of its own making: use it in a loop of your own, "
+            f"attach(net, {name!r}, ...); trainers run {', '.join(TRAINED)}"
         )
     return rule
 
@@ -53,7 +58,7 @@ def rule_named(name: str) -> LocalRule | Propagation:
 
     Example:
         >>> rule_named("decolle")
-        DECOLLE(loss='mse')
+        DECOLLE(loss='mse', learning_rate=0.0)
     """
     try:
         return propagation_named(name)  # what "dfa" sends goes with any consolidation

@@ -8,6 +8,7 @@ from snntorch_brp.named import load
 from snntorch_brp.tasks.base import Task
 from snntorch_brp.tasks.events import DVSGESTURE, NMNIST
 from snntorch_brp.tasks.images import CIFAR10, DIGITS, FASHION_MNIST, MNIST
+from snntorch_brp.tasks.memory import MEMORY
 from snntorch_brp.tasks.speech import FSDD, TIDIGITS
 
 
@@ -46,6 +47,7 @@ TASKS: dict[str, Task] = checked(
         "fsdd": FSDD,
         "dvsgesture": DVSGESTURE,
         "nmnist": NMNIST,
+        "memory": MEMORY,
     }
 )
 

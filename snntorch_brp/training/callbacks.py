@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snntorch_brp.activity import Activity
-from snntorch_brp.attachment import Attached
+from snntorch_brp.attachment import Attached, Online
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.training.executor import Loss
@@ -32,7 +32,7 @@ class Trainer(Protocol):
     net: nn.Module
     num_classes: int
     loops_inside: bool
-    attached: Attached
+    attached: Attached | Online
     stopped: str | None
 
     @property

@@ -11,16 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snntorch_brp.attachment import Attached
+from snntorch_brp.attachment import Attached, Online
 from snntorch_brp.fused import FusedEngine, LoopedEngine, NotFusible, declined
 from snntorch_brp.fused.engine import LossOn
 from snntorch_brp.neurons import reset_state
+from snntorch_brp.propagation import Propagation
+from snntorch_brp.rules import LocalRule, rule_named
 from snntorch_brp.runtime.graph import reach
 from snntorch_brp.sequence import membranes_of, spikes_of, unroll
 
 logger = logging.getLogger(__name__)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Credit = Literal["full", "instant", "trace"]
 Engine = Literal["auto", "attach", "fused"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -47,12 +50,24 @@ def class_means(y: Tensor, num_classes: int) -> Tensor:
     return y.unflatten(1, (num_classes, -1)).mean(-1)
 
 
+def usual_credit(rule: Propagation | LocalRule) -> Credit:
+    """How far back in time a gradient reaches unless something else is asked for: "trace" where there is no other way.
+
+    Args:
+        rule: What is sent, or a whole rule; a class or a name, as :func:`snntorch_brp.attach` takes, may stand for it.
+    """
+    made = rule_named(rule) if isinstance(rule, str) else rule() if isinstance(rule, type) else rule
+    sent = made.propagation if isinstance(made, LocalRule) else made
+    return "trace" if sent.spatial else "full"
+
+
 class Executor:
     """Runs a network on spikes, with and without learning.
 
     Args:
         net: The network.
-        attached: Its handle, with the rule.
+        attached: Its handle, with the rule; of :class:`Online` it learns while it runs, the output from
+            :func:`rate_mse`.
         loss: Loss of what the network gives, ``[T, B, n·K]``, and the labels ``[B]``.
         loss_on: What of it: "spikes", or "membranes".
         loops_inside: Whether ``net(x)`` runs all time steps.
@@ -66,7 +81,7 @@ class Executor:
     def __init__(
         self,
         net: nn.Module,
-        attached: Attached,
+        attached: Attached | Online,
         loss: Loss,
         *,
         loss_on: LossOn,
@@ -106,6 +121,8 @@ class Executor:
             "precision": self.precision,
         }
         try:
+            if isinstance(handle, Online):
+                raise NotFusible("it learns while the network runs, step by step")
             if isinstance(self.net, nn.Sequential) and not self.loops_inside:
                 return FusedEngine(self.net, handle.propagation, **options)  # type: ignore[arg-type]
             return LoopedEngine(self.net, handle.propagation, loops_inside=self.loops_inside, **options)
@@ -154,9 +171,15 @@ class Executor:
                 if isinstance(self.fused, LoopedEngine) and not self.fused.steps:  # it never could
                     self.fused = None
         with self.attached as brp:
-            given = self._given(x)
-            loss = self._scalar(given, labels)
-            brp.backward(loss, labels)
+            if isinstance(brp, Online):
+                brp.teach(labels, steps=len(x))
+                given = self._given(x)
+                loss = self.loss(given, labels)
+                brp.clear()
+            else:
+                given = self._given(x)
+                loss = self._scalar(given, labels)
+                brp.backward(loss, labels)
         return loss.detach(), self.rates(given.detach())
 
     def run(self, x: Tensor) -> Tensor:

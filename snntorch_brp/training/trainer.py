@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snntorch_brp.activity import Activity
-from snntorch_brp.attachment import attach
+from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.attachment.handle import OutputNames
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.feedback import Feedback
@@ -34,7 +34,7 @@ from snntorch_brp.sequence import observe
 from snntorch_brp.training.bars import bar_of, epochs_bar, length, show
 from snntorch_brp.training.batch import Intake, next_batch
 from snntorch_brp.training.callbacks import Callback
-from snntorch_brp.training.executor import Engine, Executor, Loss, Precision, rate_mse
+from snntorch_brp.training.executor import Credit, Engine, Executor, Loss, Precision, rate_mse, usual_credit
 from snntorch_brp.training.guard import check_weights
 from snntorch_brp.training.loading import check_moments, unchanged_on_error
 from snntorch_brp.training.loop import EpochLoop, Steps
@@ -77,6 +77,10 @@ class BRPTrainer:
         loops_inside: Whether ``net(x)`` runs all time steps; when None, everything but an ``nn.Sequential`` does.
         output: What is not hidden, as for :func:`attach`: a module or its name, a neuron or a readout that does not
             spike; found out when None.
+        credit: How far back in time a gradient reaches, as for :func:`attach`. "full": to the start of the sequence,
+            when it is over; "instant" and "trace": the layers learn while the network runs, the output from
+            :func:`rate_mse`, and memory does not grow with the number of steps. When None, "trace" for a rule that
+            learns in no other way (OTTT, OSTL), and "full" for all others.
         engine: "fused" runs sequential networks layer by layer (:mod:`snntorch_brp.fused`) and says which module is in
             the way where it cannot; "attach" runs any network step by step; "auto" takes the first that can. Both give
             the same gradients.
@@ -89,9 +93,9 @@ class BRPTrainer:
         stopped: Why training ended early; None where it did not.
 
     Raises:
-        ValueError: If the network has fewer than two spiking layers, does not qualify for the ``engine`` asked for, or
-            the optimizer or the schedule is one that cannot be used, or several processes cannot compute what one
-            would.
+        ValueError: If the network has fewer than two spiking layers, does not qualify for the ``engine`` or the
+            ``credit`` asked for, or the optimizer or the schedule is one that cannot be used, or several processes
+            cannot compute what one would.
 
     Example:
         >>> net = mlp([64, 100, 10])
@@ -115,6 +119,7 @@ class BRPTrainer:
         loss_on: LossOn = "spikes",
         loops_inside: bool | None = None,
         output: OutputNames = None,
+        credit: Credit | None = None,
         engine: Engine = "auto",
         precision: Precision = "float32",
         generator: torch.Generator | None = None,
@@ -127,18 +132,27 @@ class BRPTrainer:
         check_scheduler(scheduler)
         self.net = net
         self.num_classes = num_classes
+        rule = propagation or BRP()
+        credit = credit or usual_credit(rule)
+        if credit != "full" and (loss not in (None, rate_mse) or loss_on != "spikes"):
+            raise ValueError(
+                f"credit={credit!r}: the output learns from rate_mse of its spikes as the network runs, so leave loss "
+                "and loss_on out"
+            )
         loss = partial(rate_mse, num_classes=num_classes) if loss is None or loss is rate_mse else loss
         self.loops_inside = not isinstance(net, nn.Sequential) if loops_inside is None else loops_inside
-        self.attached = attach(
+        self.attached: Attached | Online = attach(
             net,
-            propagation or BRP(),
+            rule,
             num_classes=num_classes,
             consolidation=consolidation,
             output=output,
+            credit=credit,
             generator=generator,
             feedback=feedback,
         )
-        self.attached.names_firing_faults = False  # the training loop watches the layers under either engine
+        if isinstance(self.attached, Attached):
+            self.attached.names_firing_faults = False  # the training loop watches the layers under either engine
         check_shareable(net, self.attached.propagation, self.attached.consolidation, distributed.world_size())
         self.executor = Executor(
             net,

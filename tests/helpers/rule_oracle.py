@@ -6,6 +6,7 @@ input is always 1: the last of a layer's inputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -169,3 +170,107 @@ def in_space(
             ]
             found[layer].append(delta)
     return found
+
+
+def learned_reader(
+    neuron: oracle.Neuron, trace: oracle.Trace, V: np.ndarray, target: list[float], loss: str
+) -> tuple[list[list[float]], np.ndarray]:
+    """A linear readout G of spikes: its error at each step, [T][K], and Σ_t error_k s_j, the gradient of G."""
+    K, n = V.shape
+    errors, gradient = [], np.zeros((K, n))
+    for s in trace.s:
+        error = []
+        for k in range(K):
+            wrong = sum(V[k, j] * s[j] for j in range(n)) - target[k]
+            error.append(wrong if loss == "mse" else max(-1.0, min(1.0, wrong)))
+        errors.append(error)
+        gradient += np.outer(error, s)
+    return errors, gradient
+
+
+def spiking_classifier(
+    trace: oracle.Trace, V: np.ndarray, target: list[float], *, decay: float, theta: float, half_width: float
+) -> tuple[list[list[float]], np.ndarray]:
+    """ELL's local classifier: ∂L_t/∂u_k(t) at each step, [T][K], and the gradient of V."""
+    K, n = V.shape
+    u, c = [0.0] * K, [0.0] * K
+    errors, gradient = [], np.zeros((K, n))
+    for s in trace.s:
+        error = []
+        for k in range(K):
+            u[k] = decay * (u[k] - theta * c[k]) + sum(V[k, j] * s[j] for j in range(n))
+            c[k] = 1.0 if u[k] > theta else 0.0
+            slope = 1.0 if abs(u[k] - theta) < half_width else 0.0
+            error.append(2 / K * (c[k] - target[k]) * slope)
+        errors.append(error)
+        gradient += np.outer(error, s)
+    return errors, gradient
+
+
+def adam(value: np.ndarray, gradients: list[np.ndarray], lr: float) -> np.ndarray:
+    """Adam as it is printed, one step for each gradient."""
+    value, m, r = value.copy(), np.zeros_like(value), np.zeros_like(value)
+    for n, g in enumerate(gradients, 1):
+        m = 0.9 * m + 0.1 * g
+        r = 0.999 * r + 0.001 * g * g
+        value = value - lr * (m / (1 - 0.9**n)) / (np.sqrt(r / (1 - 0.999**n)) + 1e-8)
+    return value
+
+
+def instant(neuron: oracle.Neuron, trace: oracle.Trace, delta: Signal) -> np.ndarray:
+    """ΔW_ij = Σ_t δ_i(t) ψ_i(t) x_j(t): no trace."""
+    x = with_bias(trace.x)
+    gradient = np.zeros((len(trace.v[0]), len(x[0])))
+    for t in range(len(x)):
+        for i in range(len(trace.v[0])):
+            for j in range(len(x[0])):
+                gradient[i, j] += delta(t, i) * psi(neuron, trace.v[t][i]) * x[t][j]
+    return gradient
+
+
+def echo_of(trace: oracle.Trace) -> list[float]:
+    """ESPP's s̄: the spikes of a whole sample, over all of its layer's."""
+    counts = [sum(s[i] for s in trace.s) for i in range(len(trace.s[0]))]
+    return [count / max(sum(counts), 1.0) for count in counts]
+
+
+def predictive(
+    neuron: oracle.Neuron, trace: oracle.Trace, echo: list[float], y: int, *, c: dict[int, float], least: float
+) -> np.ndarray:
+    """ESPP: minus Σ_t y s̄_i ψ_i x̄_j over the steps at which the loss is positive and the input is not silent."""
+
+    def delta(t: int, i: int) -> float:
+        m = sum(trace.x[t]) / len(trace.x[t])
+        loss = c[y] * m - y * sum(s * e for s, e in zip(trace.s[t], echo, strict=True))
+        return -y * echo[i] if loss > 0 and m > least else 0.0
+
+    return three_factor(neuron, trace, delta)
+
+
+def contrastive(
+    neuron: oracle.Neuron, samples: list[oracle.Trace], targets: list[oracle.Trace], beta: float
+) -> np.ndarray:
+    """TP, eq. 18: both terms written out over steps, samples b and targets b', for the mean over samples."""
+    B, T, n = len(samples), len(samples[0].x), len(samples[0].v[0])
+    bars = [leaky(trace.s, beta) for trace in samples]
+    bars_of_targets = [leaky(trace.s, beta) for trace in targets]
+    below = [leaky(trace.x, beta) for trace in targets]
+    x, x_of_targets = ([with_bias(trace.x) for trace in traces] for traces in (samples, targets))
+    gradient = np.zeros((n, len(x[0][0])))
+    for t in range(T):
+        for b in range(B):
+            z = [sum(p * q for p, q in zip(bars[b][t], bars_of_targets[a][t], strict=True)) for a in range(B)]
+            far = [-math.dist(below[b][t], below[a][t]) for a in range(B)]
+            wrong = [p - y for p, y in zip(_softmax(z), _softmax(far), strict=True)]
+            for a in range(B):
+                for i in range(n):
+                    own = bars_of_targets[a][t][i] * psi(neuron, samples[b].v[t][i])
+                    other = bars[b][t][i] * psi(neuron, targets[a].v[t][i])
+                    for j in range(len(x[b][t])):
+                        gradient[i, j] += wrong[a] * (own * x[b][t][j] + other * x_of_targets[a][t][j]) / B
+    return gradient
+
+
+def _softmax(values: list[float]) -> list[float]:
+    weights = [math.exp(value - max(values)) for value in values]
+    return [weight / sum(weights) for weight in weights]

@@ -61,6 +61,7 @@ FLOORS = {
     "paper": 7,
     "label_only": 8,
     "depth": 8.5,
+    "rule_study": 8,
     "cli": 9,
     "__init__": 10,
     "__main__": 11,

@@ -137,7 +137,7 @@ def test_a_gradient_that_does_not_fit_the_weights_is_told() -> None:
     assert grads(net) == {}
 
 
-CAUSAL = ["drtp", "decolle", "etlp", "osttp", "e-prop", "s-tllr"]  # beside those that learn at every step alone
+CAUSAL = ["drtp", "decolle", "ell", "etlp", "osttp", "e-prop", "s-tllr"]  # beside those that learn at every step alone
 WHOLE = ["r-stdp", "forward-forward", "ccl", "similarity"]
 
 
@@ -270,7 +270,7 @@ def test_the_fused_engine_learns_the_same(name: str) -> None:
         torch.testing.assert_close(grads(net)[key], gradient, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["e-prop", "s-tllr", "r-stdp", "ottt"])
+@pytest.mark.parametrize("name", ["e-prop", "s-tllr", "r-stdp", "ottt", "ell", "espp", "tp"])
 def test_what_the_fused_engine_does_not_keep_is_left_to_attach(name: str) -> None:
     net, rule = dense(), rules.RULES[name]()
     with pytest.raises(NotFusible, match="sees what the fused engine does not keep: use attach"):

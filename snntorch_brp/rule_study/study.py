@@ -1,0 +1,137 @@
+"""Every rule on every course: learning rates chosen on a validation part, then the test accuracy of three seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from snntorch_brp.paper.lab import Lab, NotFinishedError
+from snntorch_brp.paper.report import Result
+from snntorch_brp.paper.style import Row, format_mean, mean_and_spread
+from snntorch_brp.rule_study.courses import COURSES, VALIDATION, Course, data_of
+from snntorch_brp.rule_study.entries import ENTRIES, Entry
+from snntorch_brp.rule_study.learners import OUTPUT_LR
+from snntorch_brp.rule_study.trainings import Amount, CourseTrainings, Outcome
+from snntorch_brp.tasks.registry import TASKS
+
+RATES = (3e-4, 1e-3, 3e-3)  # of the hidden layers, tried
+QUICK = Amount(epochs=4, batch_size=20)  # of --budget quick
+QUICK_SAMPLES = (800, 500)  # training and test
+COLORS = {True: "#9467bd", False: "#666666"}  # of local rules, and of others
+
+
+def reproduce(lab: Lab) -> Result:
+    """Run the study on every course that there is data for."""
+    found = lab.folders(*(course.task for course in COURSES))
+    courses = [course for course in COURSES if course.task in found]
+    figure, axes = plt.subplots(1, len(courses), figsize=(4.2 * len(courses), 7), layout="constrained", squeeze=False)
+    rows: list[Row] = []
+    verdict = []
+    missing: list[str] = []
+    for ax, course in zip(axes[0], courses, strict=True):
+        here = _study(lab, course, trainings_of(lab, course), missing)
+        if not here:
+            ax.set_axis_off()
+            continue
+        rows += here
+        verdict.append(_verdict(course, here))
+        _draw(ax, course, here)
+    if not rows:
+        raise NotFinishedError(f"{lab.out} holds no finished training of this study: leave out --finished")
+    notes = [
+        f"Hidden layers' learning rate: that of {', '.join(f'{lr:g}' for lr in RATES)} with the best accuracy on the "
+        f"validation part ({VALIDATION:.0%} of the training samples, never trained on), seed 0; that of the output is "
+        f"{OUTPUT_LR:g} for all. Test: after the last epoch; of trainings at other rates the test accuracy is stored "
+        "and not looked at. Seeds differ in weights, feedback, order and encoding. First weights are scaled on samples "
+        "without labels, so that every layer fires; recurrent layers keep torch's.",
+        "Milliseconds a step are processor time on whatever else the machine was doing; benchmarks/rules.py measures "
+        "costs.",
+        *([f"Not finished, and left out: {', '.join(missing)}."] if missing else []),
+        *(f"{c.name}: left out, no data; name the folder with --data" for c in COURSES if c not in courses),
+    ]
+    return Result("rules", "the rules by name, on the same networks and data", figure, rows, verdict, notes)
+
+
+def trainings_of(lab: Lab, course: Course) -> CourseTrainings:
+    """A course's trainings under a budget."""
+    budget = lab.budget
+    quick = budget.name == "quick"
+    amount = QUICK if quick else Amount(epochs=budget.epochs, batch_size=budget.batch_size)
+    train, test = QUICK_SAMPLES if quick else (budget.train, budget.test)
+    data = data_of(course, lab.folders(course.task)[course.task], train=train, test=test, device=lab.device)
+    return CourseTrainings(lab.out / "runs", course, data, amount, device=lab.device, finished=lab.finished)
+
+
+def _study(lab: Lab, course: Course, trainings: CourseTrainings, missing: list[str]) -> list[Row]:
+    """A row for each rule, best first; what is not finished is named in ``missing``."""
+    data, amount = trainings.data, trainings.amount
+    about: Row = {
+        "source": "measured",
+        "data": TASKS[course.task].short_title,
+        "split": f"{data.split}; {len(data.learn)} training, {len(data.validation)} validation, {len(data.test)} test",
+        "network": course.network.format(inputs=data.inputs, classes=data.classes),
+        "T": course.steps,
+        "epochs": amount.epochs,
+        "batch": amount.batch_size,
+    }
+    rows = []
+    for name, entry in ENTRIES.items():
+        if entry.one_hidden_layer and len(course.widths) > 1:
+            continue
+        try:
+            trials = {lr: trainings.train(name, entry, lr, 0) for lr in (RATES if entry.learns else RATES[:1])}
+        except NotFinishedError:
+            missing.append(f"{course.name}, {entry.title}")
+            continue
+        lr = max(trials, key=lambda lr: trials[lr].validation)
+        outcomes = [trials[lr]]
+        for seed in range(1, lab.budget.seeds):
+            try:
+                outcomes.append(trainings.train(name, entry, lr, seed))
+            except NotFinishedError:
+                missing.append(f"{course.name}, {entry.title}, seed {seed}")
+        rows.append({**about, **_summary(name, entry, lr, outcomes)})
+    return sorted(rows, key=lambda row: row["accuracy"], reverse=True)
+
+
+def _summary(name: str, entry: Entry, lr: float, outcomes: Sequence[Outcome]) -> Row:
+    mean, spread = mean_and_spread(outcome.test for outcome in outcomes)
+    return {
+        "name": name,
+        "rule": entry.title,
+        "local": entry.local,
+        "seeds": len(outcomes),
+        "lr": lr,
+        "accuracy": mean,
+        "sd": spread,
+        "validation": statistics.fmean(outcome.validation for outcome in outcomes),
+        "ms a step": statistics.median(outcome.step_ms for outcome in outcomes),
+        "device": outcomes[0].machine,
+    }
+
+
+def _verdict(course: Course, rows: Sequence[Row]) -> str:
+    first = rows[0]
+    listed = ", ".join(f"{row['rule']} {format_mean(row['accuracy'], row['sd'], 1)}" for row in rows)
+    return f"{first['data']} ({first['network']}, T = {first['T']}; {first['split']}): {listed} %."
+
+
+def _draw(ax: Axes, course: Course, rows: Sequence[Row]) -> None:
+    """A bar for each rule, the best on top; dotted, what hidden layers at rest reach."""
+    rows = list(reversed(rows))
+    ax.barh(
+        [row["rule"] for row in rows],
+        [row["accuracy"] for row in rows],
+        xerr=[row["sd"] for row in rows],
+        color=[COLORS[row["local"]] for row in rows],
+        alpha=0.75,
+    )
+    for row in rows:
+        if row["name"] == "output-only":
+            ax.axvline(row["accuracy"], color="black", linestyle=":", linewidth=1)
+    ax.set_xlabel("test accuracy, %")
+    ax.set_title(f"{rows[0]['data']}, T = {course.steps}\n{rows[0]['network'].split(' of ')[0]}", fontsize=9)
+    ax.tick_params(axis="y", labelsize=8)
