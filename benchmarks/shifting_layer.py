@@ -27,7 +27,7 @@ from snntorch_brp.shifting.spikes import causal_update
 
 
 def expanded(times: Tensor, w: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-    """The plain vectorised version: every candidate of every neuron at once."""
+    """The plain vectorized version: every candidate of every neuron at once."""
     ordered, order = times.sort(dim=1)
     w_sorted = w[order]  # [B, N_in, N_out]
     total = w_sorted.cumsum(dim=1)

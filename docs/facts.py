@@ -208,6 +208,7 @@ def house() -> str:
         if path.name.startswith("_") or not source.exists() or source.suffix != ".py":
             continue
         line = (ast.get_docstring(ast.parse(source.read_text())) or "").partition("\n")[0].replace("``", "`")
+        line = re.sub(r":\w+:`", "`", line)  # roles, as in :mod:`...`
         rows.append([f"`{path.name}{'/' if path.is_dir() else ''}`", line])
     return _table(["where", "what"], rows)
 

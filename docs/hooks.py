@@ -142,13 +142,18 @@ def on_config(config: Any) -> Any:
     guide = config.nav.index(next(entry for entry in config.nav if "Guide" in entry))
     tutorials = [{_title(path): f"tutorials/{path.stem}.md"} for path in notebooks.examples()]
     config.nav.insert(guide + 1, {"Tutorials": tutorials})
-    modules = [{name: f"reference/{name}.md"} for name in public_modules() if "." not in name]
+    folders: list[dict[str, str]] = []
     inside: dict[str, list[dict[str, str]]] = {}
     for name in public_modules():
+        page = {name: f"reference/{name}.md"}
         if "." in name:
-            inside.setdefault(f"{name.partition('.')[0]}, by module", []).append({name: f"reference/{name}.md"})
-    folders = [{title: pages} for title, pages in inside.items()]
-    config.nav.append({"API reference": [{"Public names": "reference/index.md"}, *modules, *folders]})
+            inside.setdefault(f"{name.partition('.')[0]}, by module", []).append(page)
+        elif (PACKAGE / name).is_dir():
+            folders.append(page)
+        else:
+            inside.setdefault("the root, by module", []).append(page)
+    modules = [{title: pages} for title, pages in inside.items()]
+    config.nav.append({"API reference": [{"Public names": "reference/index.md"}, *folders, *modules]})
     config.watch += [str(PACKAGE), str(ROOT / "examples")]
     return config
 

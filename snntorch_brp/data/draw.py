@@ -23,7 +23,7 @@ def frames_over_time(spikes: Tensor, *, title: str = "", columns: int = 8) -> Fi
     steps = torch.linspace(0, len(spikes) - 1, min(columns, len(spikes))).round().long().tolist()
     figure, axes = plt.subplots(1, len(steps), figsize=(1.5 * len(steps), 2), squeeze=False)
     for step, ax in zip(steps, axes[0], strict=True):
-        ax.imshow(_colours(spikes[step]).numpy(), interpolation="nearest")
+        ax.imshow(_colors(spikes[step]).numpy(), interpolation="nearest")
         ax.set_title(f"step {step + 1}", fontsize=8)
         ax.axis("off")
     figure.suptitle(title, fontsize=10)
@@ -89,7 +89,7 @@ def image_and_spikes(image: Tensor, spikes: Tensor, *, title: str = "", steps: S
     return figure
 
 
-def _colours(frame: Tensor) -> Tensor:
+def _colors(frame: Tensor) -> Tensor:
     """One frame ``[C, height, width]`` to red, green and blue: white, with blue for darker and red for brighter."""
     bright, dark = frame[-1], frame[0] if len(frame) == 2 else torch.zeros_like(frame[0])
     return torch.stack([1 - dark, (1 - dark) * (1 - bright), 1 - bright], dim=-1)

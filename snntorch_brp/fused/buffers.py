@@ -17,7 +17,7 @@ SMALL = 1 << 20  # bytes that the allocator keeps by itself
 
 
 def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """An uninitialised CPU tensor, good until the next call of this thread with the same role and dtype."""
+    """An uninitialized CPU tensor, good until the next call of this thread with the same role and dtype."""
     key, size = f"{role} {dtype}", math.prod(shape)
     held = _held.__dict__.get(key)
     if held is None or held.numel() < size:

@@ -1,6 +1,6 @@
 """Matrix products of spikes in bfloat16: on processors with matrix units (AMX), and on other devices by PyTorch.
 
-Spikes, and spikes averaged over 2, 4, 8, ... neighbours, are exact in bfloat16. A float32 number is the sum of three
+Spikes, and spikes averaged over 2, 4, 8, ... neighbors, are exact in bfloat16. A float32 number is the sum of three
 bfloat16 numbers, so three products on the matrix units, added up in float32, are a float32 product. The first one
 alone is a product with weights (or gradients) rounded to bfloat16, with the sum still in float32.
 

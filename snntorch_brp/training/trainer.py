@@ -222,7 +222,7 @@ class BRPTrainer:
         return self._steps.progress
 
     def _buffers(self) -> list[Tensor]:
-        """What is saved of the network besides its parameters, such as the running means of normalisations."""
+        """What is saved of the network besides its parameters, such as the running means of normalizations."""
         parameters = dict(self.net.named_parameters())
         return [value for name, value in self.net.state_dict().items() if name not in parameters]
 
