@@ -16,10 +16,10 @@ class CCL(LocalRule):
 
         L_l = -cos(h_l, g_l(y*))
 
-    with h_l the layer's mean rates and g_l(y*) what a network of random weights makes of the label, both without their
-    means. In the paper the feedback network has as many layers as the forward one, learns, and samples are compared
-    with each other in the batch; here it is B_l and a rectifier, is fixed (a case that the paper measures), and every
-    sample is compared with the code of its own class.
+    with h_l the layer's mean rates and ``g_l(y*)`` what a network of random weights makes of the label, both without
+    their means. In the paper the feedback network has as many layers as the forward one, learns, and samples are
+    compared with each other in the batch; here it is B_l and a rectifier, is fixed (a case that the paper measures), and
+    every sample is compared with the code of its own class.
 
     Kao, Hariharan, "Counter-Current Learning: A Biologically Plausible Dual Network Approach for Deep Learning",
     NeurIPS 2024.
@@ -49,7 +49,7 @@ class SimilarityLoss(LocalRule):
         L_l = ‖S(h_l) - S(y*)‖²
 
     with S the matrix of the cosines of all pairs of samples, each without its mean over the neurons; here those of
-    what was sent, B_l y*, stand in the place of S(y*).
+    what was sent, ``B_l y*``, stand in the place of ``S(y*)``.
 
     Nøkland, Eidnes, "Training Neural Networks with Local Error Signals", ICML 2019, whose networks do not spike, and
     which add a learned local classifier.

@@ -44,6 +44,12 @@ def blocks() -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.parametrize(("name", "code"), blocks())
+def test_a_block_fits_the_page(name: str, code: str) -> None:
+    """On a screen of 1280 pixels a line of code has room for about 88 characters; the rest would be out of sight."""
+    assert max(map(len, code.splitlines())) <= 88
+
+
 SLOW = {"runs.md 1": pytest.mark.slow}  # trains by a command of its own
 CODE = [pytest.param(name, code, id=name, marks=SLOW.get(name, ())) for name, code in blocks()]
 
