@@ -18,8 +18,8 @@ class CCL(LocalRule):
 
     with h_l the layer's mean rates and ``g_l(y*)`` what a network of random weights makes of the label, both without
     their means. In the paper the feedback network has as many layers as the forward one, learns, and samples are
-    compared with each other in the batch; here it is B_l and a rectifier, is fixed (a case that the paper measures), and
-    every sample is compared with the code of its own class.
+    compared with each other in the batch; here it is B_l and a rectifier, is fixed (a case that the paper measures),
+    and every sample is compared with the code of its own class.
 
     Kao, Hariharan, "Counter-Current Learning: A Biologically Plausible Dual Network Approach for Deep Learning",
     NeurIPS 2024.

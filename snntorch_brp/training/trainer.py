@@ -31,8 +31,8 @@ from snntorch_brp.runtime.randomness import (
     seeded,
 )
 from snntorch_brp.sequence import observe
-from snntorch_brp.training.bars import bar_of, epochs_bar, length, show
-from snntorch_brp.training.batch import Intake, next_batch
+from snntorch_brp.training.bars import epochs_bar, length, show
+from snntorch_brp.training.batch import Intake
 from snntorch_brp.training.callbacks import Callback
 from snntorch_brp.training.executor import Credit, Engine, Executor, Loss, Precision, rate_mse, usual_credit
 from snntorch_brp.training.guard import check_weights
@@ -41,6 +41,7 @@ from snntorch_brp.training.loop import EpochLoop, Steps
 from snntorch_brp.training.optimizing import check_optimizer, check_scheduler
 from snntorch_brp.training.parallel import check_shareable
 from snntorch_brp.training.results import EpochResult, Evaluation, Progress, StepResult
+from snntorch_brp.training.testing import evaluate
 
 logger = logging.getLogger(__name__)
 
@@ -378,27 +379,9 @@ class BRPTrainer:
         return self._evaluate(loader, hidden=True, seed=seed)
 
     def _evaluate(self, loader: Batches, hidden: bool | None, seed: int = 0) -> Evaluation:
-        K = self.num_classes
-        sums = torch.zeros(K * K + 1, dtype=torch.double, device=self.device)  # confusion, and the sum of losses
         distributed.broadcast(self._buffers())
-        with self.testing(seed), bar_of("validation", length(loader), hidden) as bar:
-            batches = iter(loader)
-            while True:
-                batch, share = self._intake.part(next_batch(batches))
-                if share.count == 0:
-                    break
-                spikes = self._intake.encoded(batch, share)
-                if batch is not None and spikes is not None:
-                    spikes, labels = self.executor.run(spikes), batch[1]
-                    pairs = labels * K + self.executor.rates(spikes).argmax(1)
-                    sums[:-1] += pairs.bincount(minlength=K * K)
-                    sums[-1] += self.loss(spikes, labels).reshape(()) * len(labels)
-                bar.update()
-        sums = distributed.all_reduce_sum(sums).cpu()
-        if not sums[:-1].any():
-            raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
-        confusion = sums[:-1].long().view(K, K)
-        return Evaluation(float(sums[-1] / confusion.sum()), confusion)
+        with self.testing(seed):
+            return evaluate(loader, self._intake, self.executor, hidden=hidden)
 
     def predict(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """Classes of a batch: the argmax of the output rate y, ``[B]``.
