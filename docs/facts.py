@@ -213,6 +213,12 @@ def house() -> str:
     return _table(["where", "what"], rows)
 
 
+def first_line(name: str) -> str:
+    """What a public name is, by the first line of its docstring, as Markdown for a table."""
+    line = (inspect.getdoc(getattr(snntorch_brp, name)) or "").partition("\n")[0].rstrip(":").removesuffix(" with")
+    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", line).replace("``", "`").replace("|", "\\|")
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -85,18 +85,18 @@ def _reference() -> dict[str, str]:
     page = "::: snntorch_brp.{}\n    options: {{heading_level: 1, show_root_full_path: true}}\n"
     pages = {f"reference/{name}.md": page.format(name) for name in public_modules()}
     rows = [
-        f"| [`{name}`][{module}.{name}] | `{module}` |" if module.split(".")[1] not in NOT_PUBLIC else f"| `{name}` | |"
+        f"| [`{name}`][{module}.{name}] | {facts.first_line(name)} |"
         for name, module in _exports(PACKAGE / "__init__.py").items()
-        if module.startswith("snntorch_brp.")
+        if module.startswith("snntorch_brp.") and name != "__version__"
     ]
     pages["reference/index.md"] = "\n".join(
         [
             "# Public names",
             "",
-            "What `from snntorch_brp import ...` gives, and where it is defined. These names and those on the pages of "
-            "this reference are the public interface; folders that are missing here are how it is made.",
+            "What `from snntorch_brp import ...` gives. These names, and those on the pages of this reference, are the "
+            "public interface; what has no page here may change without notice.",
             "",
-            "| name | defined in |",
+            "| name | what it is |",
             "| --- | --- |",
             *rows,
         ]
