@@ -21,7 +21,7 @@ from snntorch_brp.runs.holdout import hold_back
 from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.tasks.recordings import RecordingOptions
 from snntorch_brp.training import bars
-from snntorch_brp.training import trainer as trainer_module
+from snntorch_brp.training import testing as testing_module
 from snntorch_brp.training.checkpoint import read_checkpoint
 from snntorch_brp.training.results import EpochResult, Evaluation, Progress
 
@@ -92,7 +92,7 @@ def test_the_test_set_is_read_once_at_the_end(tmp_path: Path, monkeypatch: pytes
         sizes.append(found.count)
         return found
 
-    monkeypatch.setattr(trainer_module, "Evaluation", counted)
+    monkeypatch.setattr(testing_module, "Evaluation", counted)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 0
     assert sizes == [6, 6, 40]  # a tenth of 60 after each epoch; the test set at the end
     found = json.loads((tmp_path / "run" / "test.json").read_text())
