@@ -68,11 +68,6 @@ def register_neuron(
     _KINDS[neuron] = Kind(read, unsupported_reason)
 
 
-def known_neurons() -> list[type[nn.Module]]:
-    """The classes of neurons that the fused engine runs."""
-    return list(_KINDS)
-
-
 def unsupported_reason(neuron: nn.Module, dtype: torch.dtype) -> str | None:
     """Why this neuron cannot be run, or None where it can."""
     kind = _KINDS.get(type(neuron))
