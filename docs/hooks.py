@@ -19,7 +19,18 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "snntorch_brp"
-NOT_PUBLIC = {"__init__", "__main__", "start", "version", "cli", "paper", "label_only", "depth", "runtime"}
+NOT_PUBLIC = {
+    "__init__",
+    "__main__",
+    "start",
+    "version",
+    "cli",
+    "paper",
+    "label_only",
+    "depth",
+    "rule_study",
+    "runtime",
+}
 FOLDERS = {  # whose modules have pages, beside what the folder itself exports; all of them where nothing is said
     "analysis": (), "attachment": (), "fused": (), "shifting": (),
     "runs": ("trained",), "tasks": ("base", "registry"), "training": ("checkpoint", "pipeline", "tensorboard"),
