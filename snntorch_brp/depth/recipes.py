@@ -48,4 +48,4 @@ RECIPES: Mapping[str, Recipe] = {
 """By the names under which trainings are stored."""
 
 BESIDE = ("backprop", "rest")
-"""What the rule that the trials choose is trained beside, for as many seconds of the processor."""
+"""What the rule that the trials choose is trained beside, for as many epochs."""

@@ -3,8 +3,8 @@
 All rules train the same network from the same start: convolutions whose currents are batch-normalized and pooled by
 their maximum before the neurons, two time steps, analog input; the first convolution's filters start as whitened
 patches of training images. First every rule is tried on a part of the training data, and judged on the validation part.
-The best label-only rule is then trained for longer; beside it, for as many seconds of the processor, pseudo-BP and the
-same network with its convolutions at rest. The test set is read once, after the last epoch. Linear readers behind each
+The best label-only rule is then trained on all training data but the validation part; beside it, for as many epochs,
+pseudo-BP and the same network with its convolutions at rest. The test set is read once, after the last epoch. Linear readers behind each
 layer tell what it has kept of the classes.
 """
 
@@ -44,10 +44,10 @@ def reproduce(lab: Lab) -> Result:
         _draw_curves(lines, whole)
         _draw_readers(bars, whole)
     notes = [
-        "Trials choose: one seed, the validation part. Test: read once, after the last epoch. Seconds are of the "
-        "processor, validation included; pseudo-BP and the network at rest are given the epochs that fit into those of "
-        "the chosen rule. Linear readers (ridge regression from rates, those of convolutions pooled to 4x4) learn from "
-        f"at most {PROBED:,} training samples and are judged on the validation part.",
+        "Trials choose: one seed, the validation part. Test: read once, after the last epoch, the same for all. Seconds "
+        "are of the processor, validation included: a network at rest takes half of them. Linear readers (ridge "
+        "regression from rates, those of convolutions pooled to 4x4) learn from at most "
+        f"{PROBED:,} training samples and are judged on the validation part.",
         *lab.left_out(*DATASETS),
     ]
     verdict = [_verdict(dataset, rows) for dataset, rows in studies]
@@ -77,33 +77,22 @@ def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
         {**about, **_row(name, done, "trial", setting.trial_epochs)}
         for name, done in sorted(trials.items(), key=lambda item: -item[1][0].validation)
     ]
-    for name, epochs in _whole(lab, {name: done for name, (done,) in trials.items()}, setting.epochs).items():
-        if done := _finished(trainings, name, lab.seeds(dataset), "whole", epochs):
-            rows.append({**about, **_row(name, done, "whole", epochs)})
+    best = chosen({name: done for name, (done,) in trials.items()})
+    for name in RECIPES if lab.finished else () if best is None else (best, *BESIDE):
+        if done := _finished(trainings, name, lab.seeds(dataset), "whole"):
+            rows.append({**about, **_row(name, done, "whole", setting.epochs)})
     with suppress(NotFinishedError):
         wide = {"network": f"{setting.wide} whitened patches, frozen, pooled to 4x4", "augmentation": "none"}
         rows.append({**about, **wide, **_row("wide", [trainings.wide()], "wide", 1)})
     return rows
 
 
-def _whole(lab: Lab, trials: Mapping[str, Outcome], epochs: int) -> dict[str, int]:
-    """What is trained whole, and for how many epochs; where nothing is to be trained, whatever may have been."""
-    best = chosen(trials)
-    if best is None:
-        return dict.fromkeys(RECIPES if lab.finished else (), epochs)
-    beside = {name: fair_epochs(trials[best], trials[name], epochs) for name in BESIDE if name in trials}
-    competing = (name for name, recipe in RECIPES.items() if recipe.label_only)
-    return {**dict.fromkeys(competing if lab.finished else (best,), epochs), **beside}
-
-
-def _finished(
-    trainings: DepthTrainings, name: str, seeds: Iterable[int], stage: Stage, epochs: int | None = None
-) -> list[Outcome]:
+def _finished(trainings: DepthTrainings, name: str, seeds: Iterable[int], stage: Stage) -> list[Outcome]:
     """The trainings of all seeds, without those that are not finished where nothing is to be trained."""
     found = []
     for seed in seeds:
         with suppress(NotFinishedError):
-            found.append(trainings.train(name, seed=seed, stage=stage, epochs=epochs))
+            found.append(trainings.train(name, seed=seed, stage=stage))
     return found
 
 
@@ -111,11 +100,6 @@ def chosen(trials: Mapping[str, Outcome]) -> str | None:
     """The label-only rule that was the most accurate on the validation part; None where none was tried."""
     competing = [name for name in trials if RECIPES[name].label_only]
     return max(competing, key=lambda name: trials[name].validation, default=None)
-
-
-def fair_epochs(best: Outcome, other: Outcome, epochs: int) -> int:
-    """How many epochs of another rule fit into the seconds of the processor that the best one's take, at least one."""
-    return max(1, round(epochs * best.seconds_per_epoch / other.seconds_per_epoch))
 
 
 def _row(name: str, found: Sequence[Outcome], stage: str, epochs: int) -> Row:

@@ -69,11 +69,6 @@ class Outcome:
         """Accuracy on the validation part after the last epoch, in percent."""
         return self.curve[-1][-1]
 
-    @property
-    def seconds_per_epoch(self) -> float:
-        """Mean over the epochs, of the processor."""
-        return sum(self.seconds) / len(self.seconds)
-
 
 def read_outcome(path: Path) -> Outcome:
     """A stored training.
@@ -136,19 +131,18 @@ class DepthTrainings:
     def __init__(self, lab: Lab, setting: Setting, fold: Fold, input_shape: tuple[int, ...]) -> None:
         self.lab, self.setting, self.fold, self.input_shape = lab, setting, fold, input_shape
 
-    def train(self, name: str, *, seed: int, stage: Stage, epochs: int | None = None) -> Outcome:
+    def train(self, name: str, *, seed: int, stage: Stage) -> Outcome:
         """A training, from the store if it was done before.
 
         Args:
             name: Of the recipe.
             seed: Of weights, feedback and the order of samples.
             stage: "trial", short and judged on the validation part, or "whole", with the test set read at the end.
-            epochs: Those of the setting where None.
 
         Raises:
             NotFinishedError: If it is not in the store, and nothing is to be trained.
         """
-        epochs = epochs or (self.setting.trial_epochs if stage == "trial" else self.setting.epochs)
+        epochs = self.setting.trial_epochs if stage == "trial" else self.setting.epochs
         name_of_file = f"{stage}-{name}-e{epochs}-s{seed}"
         names = (*TRAINED_BY, *(("trial_samples",) if stage == "trial" else ()))
         settings = {

@@ -110,16 +110,13 @@ def test_damage_is_told(tmp_path: Path) -> None:
             read_outcome(path)
 
 
-def outcome(validation: float, seconds: float) -> Outcome:
-    return Outcome(curve=[[0.0, validation]], seconds=[seconds], test=None, probe={}, machine="")
+def outcome(validation: float) -> Outcome:
+    return Outcome(curve=[[0.0, validation]], seconds=[1.0], test=None, probe={}, machine="")
 
 
-def test_the_best_label_only_rule_is_chosen_and_the_others_get_its_seconds() -> None:
-    trials = {"similarity": outcome(50, 4.0), "reading": outcome(40, 1.0), "backprop": outcome(90, 8.0)}
-    assert study.chosen(trials) == "similarity"
-    assert study.chosen({"rest": outcome(1, 1)}) is None
-    assert study.fair_epochs(trials["similarity"], trials["backprop"], 6) == 3
-    assert study.fair_epochs(trials["similarity"], outcome(1, 100.0), 6) == 1
+def test_the_best_label_only_rule_is_chosen() -> None:
+    assert study.chosen({"similarity": outcome(50), "reading": outcome(40), "backprop": outcome(90)}) == "similarity"
+    assert study.chosen({"rest": outcome(1)}) is None
 
 
 def test_the_study_trains_chooses_and_tells_what_was_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
