@@ -44,7 +44,7 @@ def reproduce(lab: Lab) -> Result:
         _draw_curves(lines, whole)
         _draw_readers(bars, whole)
     notes = [
-        "Trials choose: one seed, the validation part. Test: read once, after the last epoch, the same for all. Seconds "
+        "Trials choose: one seed, the validation part. Test: read once, after the last epoch. Seconds "
         "are of the processor, validation included: a network at rest takes half of them. Linear readers (ridge "
         "regression from rates, those of convolutions pooled to 4x4) learn from at most "
         f"{PROBED:,} training samples and are judged on the validation part.",
