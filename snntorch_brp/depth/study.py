@@ -4,8 +4,8 @@ All rules train the same network from the same start: convolutions whose current
 their maximum before the neurons, two time steps, analog input; the first convolution's filters start as whitened
 patches of training images. First every rule is tried on a part of the training data, and judged on the validation part.
 The best label-only rule is then trained on all training data but the validation part; beside it, for as many epochs,
-pseudo-BP and the same network with its convolutions at rest. The test set is read once, after the last epoch. Linear readers behind each
-layer tell what it has kept of the classes.
+pseudo-BP and the same network with its convolutions at rest. The test set is read once, after the last epoch. Linear
+readers behind each layer tell what it has kept of the classes.
 """
 
 from __future__ import annotations
