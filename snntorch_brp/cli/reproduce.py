@@ -15,7 +15,7 @@ from snntorch_brp.cli.options import DefaultsShown, whole
 from snntorch_brp.depth import study as depth
 from snntorch_brp.label_only import study
 from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, settings, table1, table3
-from snntorch_brp.paper.budgets import BUDGETS, OLD_NAMES
+from snntorch_brp.paper.budgets import BUDGETS, OLD_NAMES, TIMES
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.report import Result, save, write_page
 from snntorch_brp.rule_study import study as rule_study
@@ -44,6 +44,7 @@ def add_parser(subparsers: Any) -> None:
         help="make a figure or table of the paper anew, beside the published numbers",
         description="Make a figure or table of the paper anew: png, pdf, csv, and a page over all. Finished trainings "
         "are kept under OUT/runs, so that a command that was interrupted goes on where it was.",
+        epilog=TIMES,
         formatter_class=DefaultsShown,
     )
     parser.set_defaults(run=run_reproduce)

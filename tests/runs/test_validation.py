@@ -131,7 +131,7 @@ def test_the_lab_trains_on_everything_under_the_old_keys(tmp_path: Path) -> None
     dataset = DatasetInUse(PaperDataset("digits", "digits"), "digits", None)
     config = lab.plan(dataset, "brp", 0).config
     assert config.validation == 0
-    added = {"validation", "consolidation", "regions", "encoder", "hidden_lr", "augment"}
+    added = {"validation", "consolidation", "regions", "encoder", "hidden_lr", "detach_reset", "augment"}
     assert not added & set(config.key())
     assert load_data(config).validation is None
 
