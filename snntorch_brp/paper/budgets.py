@@ -84,10 +84,10 @@ BUDGETS: dict[str, Budget] = {budget.name: budget for budget in (QUICK, SHORT, P
 TIMES = (
     "How long: one training under BRP takes about, in processor time of one core (measured over an epoch, on a busy "
     "machine), under the budget paper 2 minutes for the 8x8 digits, 12 for spoken digits in either layout, 35 for 800 "
-    "recordings of N-MNIST; under short a sixteenth of that. Estimates: MNIST 3 minutes an epoch, CIFAR-10 6. fig6 is 6 "
-    "rules and 3 seeds of such trainings for each data set, fig8 2 rules, 3 seeds and as many T, fig9 3 seeds, table3 2 "
-    "rules and 3 seeds of 4 to 8 times the epochs under the budget paper, settings 14 changes. A training that is "
-    "stopped goes on from its last epoch; --epochs and --seeds shorten."
+    "recordings of N-MNIST; under short a sixteenth of that. Estimates: MNIST 3 minutes an epoch, CIFAR-10 6. Of such "
+    "trainings, for each data set and seed, fig6 takes 6, fig8 2 for each T, fig9 1, settings 25, and table3 2 that "
+    "are 4 to 8 times as long under the budget paper. A training that is stopped goes on from its last epoch; --epochs "
+    "and --seeds shorten."
 )
 """What a training costs, for ``--help``."""
 OLD_NAMES: Mapping[str, str] = {"cpu": "short", "full": "paper"}
