@@ -34,6 +34,7 @@ class Course:
         neuron: Makes the neurons of a layer, from their number and whether they are the output.
         bias: Whether synapses have biases.
         options: Of the task.
+        quick: Training and test samples of --budget quick.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Course:
     neuron: Callable[[int, bool], nn.Module]
     bias: bool = True
     options: Mapping[str, str | None] = field(default_factory=dict)
+    quick: tuple[int, int] = (800, 500)
 
     def net(self, inputs: int, classes: int) -> nn.Sequential:
         """The network, as torch draws it; ``classes`` 0 leaves the output out."""
@@ -80,7 +82,7 @@ COURSES = (
     ),
     Course(
         name="memory", task="memory", steps=12, network="FC{inputs}-64-{classes}, hidden snn.RLeaky(0.9)",
-        widths=(64,), neuron=recurrent,
+        widths=(64,), neuron=recurrent, quick=(2000, 500),
     ),
 )  # fmt: skip
 

@@ -19,7 +19,6 @@ from snntorch_brp.tasks.registry import TASKS
 
 RATES = (3e-4, 1e-3, 3e-3)  # of the hidden layers, tried
 QUICK = Amount(epochs=4, batch_size=20)  # of --budget quick
-QUICK_SAMPLES = (800, 500)  # training and test
 COLORS = {True: "#9467bd", False: "#666666"}  # of local rules, and of others
 
 
@@ -60,7 +59,7 @@ def trainings_of(lab: Lab, course: Course) -> CourseTrainings:
     budget = lab.budget
     quick = budget.name == "quick"
     amount = QUICK if quick else Amount(epochs=budget.epochs, batch_size=budget.batch_size)
-    train, test = QUICK_SAMPLES if quick else (budget.train, budget.test)
+    train, test = course.quick if quick else (budget.train, budget.test)
     data = data_of(course, lab.folders(course.task)[course.task], train=train, test=test, device=lab.device)
     return CourseTrainings(lab.out / "runs", course, data, amount, device=lab.device, finished=lab.finished)
 

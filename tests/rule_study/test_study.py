@@ -78,7 +78,7 @@ def test_validation_chooses_and_tests_are_of_the_chosen_rate_alone(
         return Outcome(90.0 if lr == study.RATES[1] else 50.0, 10.0 if lr == study.RATES[1] else 80.0, 1.0, "cpu")
 
     monkeypatch.setattr(CourseTrainings, "train", train)
-    monkeypatch.setattr(study, "COURSES", (replace(MEMORY),))
+    monkeypatch.setattr(study, "COURSES", (MEMORY,))
     monkeypatch.setattr(study, "ENTRIES", {name: ENTRIES[name] for name in ("decolle", "output-only")})
     lab = Lab(tmp_path, budget=replace(QUICK, seeds=3), data=[])
     result = study.reproduce(lab)
@@ -102,11 +102,12 @@ def test_what_is_finished_is_shown_and_what_is_not_is_named(tmp_path: Path, monk
     names = ("brp", "output-only", "decolle")
     monkeypatch.setattr(study, "ENTRIES", {name: ENTRIES[name] for name in names})
     monkeypatch.setattr(study, "QUICK", TINY)
-    monkeypatch.setattr(study, "QUICK_SAMPLES", (25, 10))
+    course = replace(MEMORY, quick=(25, 10))
+    monkeypatch.setattr(study, "COURSES", (course,))
     lab = Lab(tmp_path, budget=QUICK, data=[], finished=True)
     with pytest.raises(NotFinishedError, match="no finished training of this study"):
         study.reproduce(lab)
-    here = study.trainings_of(Lab(tmp_path, budget=QUICK, data=[]), MEMORY)
+    here = study.trainings_of(Lab(tmp_path, budget=QUICK, data=[]), course)
     for lr in study.RATES:
         here.train("brp", ENTRIES["brp"], lr, 0)
     here.train("output-only", ENTRIES["output-only"], study.RATES[0], 0)
