@@ -40,8 +40,9 @@ class Propagation(ABC):
         spatial: The signal is the loss's own gradient at a step, brought back through the layers behind within that
             step: global in space, local in time.
         fusible: It asks for nothing that the fused engine does not give, such as learned values.
-        compares_samples: ``signal`` may look at all samples of a batch. A class with a ``signal`` of its own does,
-            unless it says no; then it may be called with some samples at a time, which stay in cache.
+        compares_samples: ``signal`` may look at all samples of a batch, or learn values of its own from them. A class
+            with a ``signal`` of its own does, unless it says no; then it may be called with some samples at a time,
+            which stay in cache.
     """
 
     local: ClassVar[bool] = True
@@ -62,11 +63,6 @@ class Propagation(ABC):
     def keeps(self) -> frozenset[str]:
         """What of the window it looks at, beside the spikes: "membrane", "current", "inputs"; nothing here."""
         return frozenset()
-
-    @property
-    def learns_values(self) -> bool:
-        """Whether it learns values of its own for each layer, from all samples of a batch; not here."""
-        return False
 
     def label(self, labels: Tensor, num_classes: int, steps: int, dtype: torch.dtype) -> Tensor:
         """The label ȳ that all layers receive: class numbers ``[B]`` to ``[T or 1, B, K]``; one-hot here."""

@@ -58,7 +58,6 @@ class LearnedReadout(Propagation):
     """
 
     fusible: ClassVar[bool] = False
-    learns_values: ClassVar[bool] = True
 
     learning_rate: float
     loss: Literal["mse", "smooth-l1"] = "mse"

@@ -45,11 +45,6 @@ class StepError(Propagation):
         if self.feedback not in ("random", "symmetric", "adaptive"):
             raise ValueError(f"feedback must be 'random', 'symmetric' or 'adaptive', got {self.feedback!r}")
 
-    @property
-    def learns_values(self) -> bool:
-        """The adaptive matrix."""
-        return self.feedback == "adaptive"
-
     def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> Tensor:
         """``TP_t = y_t - ȳ_t``, ``[T, B, K]``."""
         if output is None:

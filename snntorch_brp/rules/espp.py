@@ -32,8 +32,6 @@ class Echo(Propagation):
     """
 
     fusible: ClassVar[bool] = False
-    learns_values: ClassVar[bool] = True
-    compares_samples: ClassVar[bool] = False
 
     similar: float = 2.0
     different: float = -1.0

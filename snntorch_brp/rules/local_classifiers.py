@@ -35,7 +35,6 @@ class SpikingClassifier(Propagation):
     """
 
     fusible: ClassVar[bool] = False
-    learns_values: ClassVar[bool] = True
 
     learning_rate: float = 1e-3
     feedback: Literal["own", "random"] = "own"

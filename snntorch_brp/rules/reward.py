@@ -39,11 +39,6 @@ class Reward(Propagation):
         if not 0 <= self.baseline < 1:
             raise ValueError(f"baseline must lie in [0, 1), got {self.baseline}")
 
-    @property
-    def learns_values(self) -> bool:
-        """The mean reward."""
-        return self.baseline > 0
-
     def signal(self, label: Tensor, *, window: Activity, feedback: Tensor, output: Tensor | None) -> None:
         """Nothing goes through B_l."""
 

@@ -19,7 +19,7 @@ def check_shareable(net: nn.Module, propagation: Propagation, consolidation: Con
         processes: Number of processes.
 
     Raises:
-        ValueError: If a rule compares the samples of a batch or learns values from them, or a batch norm takes means.
+        ValueError: If a rule compares the samples of a batch, or a batch norm takes means over them.
     """
     if processes == 1:
         return
@@ -28,11 +28,6 @@ def check_shareable(net: nn.Module, propagation: Propagation, consolidation: Con
             raise ValueError(
                 f"{type(rule).__name__} compares the samples of a batch, and each of {processes} processes has only "
                 "its part of them: train in one process, or choose a rule that looks at one sample at a time"
-            )
-        if getattr(rule, "learns_values", False):
-            raise ValueError(
-                f"{type(rule).__name__} learns values of its own, and each of {processes} processes would learn them "
-                "from its part of the batches alone: train in one process, or choose a rule without them"
             )
     for name, module in net.named_modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, SyncBatchNorm):

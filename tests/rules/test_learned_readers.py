@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from snntorch_brp import BRPTrainer, attach, rules
 from snntorch_brp.rules.espp import echo_batches
+from snntorch_brp.training.parallel import check_shareable
 
 CREDITS = ["full", "trace"]
 
@@ -232,3 +233,10 @@ def test_the_trainer_runs_rules_that_learn_at_every_step(name: str) -> None:
         BRPTrainer(again, num_classes=K, propagation=rules.OTTT(), loss=lambda spikes, labels: spikes.mean())
     with pytest.raises(ValueError, match="it learns while the network runs, step by step"):
         BRPTrainer(again, num_classes=K, propagation=rules.DECOLLE(), credit="trace", engine="fused")
+
+
+@pytest.mark.parametrize("name", ["ell", "espp", "r-stdp", "e-prop"])
+def test_several_processes_are_refused_what_each_would_learn_alone(name: str) -> None:
+    rule = rules.RULES[name]()
+    with pytest.raises(ValueError, match="compares the samples of a batch, and each of 2 processes has only its part"):
+        check_shareable(dense(), rule.propagation, rule.consolidation, 2)
