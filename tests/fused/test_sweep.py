@@ -3,7 +3,7 @@
 What is drawn: layers and their strides, dilation, groups, padding and its modes, odd sizes, poolings in all spellings
 before and after the neurons, norms, dropout that drops nothing, kinds of neurons, surrogates, resets, constants of
 one's own for each neuron, learned or not, dtypes, channels-last weights, direct coding, frozen weights, hooks and
-parametrizations.
+parametrizations, loops over time in the network's own forward, readouts that do not spike.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 import pytest
 import snntorch as snn
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutate import LONG_RUN
@@ -58,6 +59,28 @@ SURROGATES = [
 ]
 
 
+class Loop(nn.Module):
+    """A sequence in the form that people write: a loop over steps, pooling by functions, all at rest before it."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = []
+        for t in range(x.shape[0]):
+            z = x[t]
+            for module in self.layers:
+                if type(module) is nn.MaxPool2d:
+                    z = F.max_pool2d(z, module.kernel_size, module.stride, module.padding, ceil_mode=module.ceil_mode)
+                elif type(module) is nn.Flatten:
+                    z = z.reshape(len(z), -1)
+                else:
+                    z = module(z)
+            out.append(z)
+        return torch.stack(out)
+
+
 class Draw:
     """A network and its batch, from a seed."""
 
@@ -77,6 +100,9 @@ class Draw:
                 self.consolidation = PseudoGradient()
             self.rule = BRP() if isinstance(self.rule, PooledReading) else self.rule
         self.net = self.network(shape)
+        self.loops = rng.random() < 0.25
+        if self.loops:
+            self.net = Loop(self.net)
 
     def network(self, shape: tuple[int, ...]) -> nn.Sequential:
         layers: list[nn.Module] = []
@@ -91,7 +117,8 @@ class Draw:
                 z = self.grown(layers, module, z)
             layers.append(self.neuron(z.shape[1:]))
         z = self.grown(layers, nn.Flatten(), z)
-        net = nn.Sequential(*layers, nn.Linear(z.shape[1], K), self.neuron((K,)))
+        output = [] if self.rng.random() < 0.15 else [self.neuron((K,))]
+        net = nn.Sequential(*layers, nn.Linear(z.shape[1], K), *output)
         for module in net:
             if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
                 module.weight.data *= self.rng.choice([1, 3])
@@ -206,10 +233,10 @@ class Draw:
     def disturb(self) -> Callable[[nn.Module], None]:
         """Something that people do to networks."""
         rng = self.rng
-        where, what = rng.randrange(len(self.net)), rng.random()
+        where, what = rng.randrange(len(self.net.layers if self.loops else self.net)), rng.random()
 
         def change(net: nn.Module) -> None:
-            module = net[where]
+            module = (net.layers if self.loops else net)[where]
             weights = list(module.parameters(recurse=False))
             if what < 0.05:
                 module.register_forward_hook(lambda module, args, out: out * 1.5 if isinstance(out, Tensor) else None)
