@@ -90,11 +90,10 @@ def plan(net: nn.Module) -> list[Layer]:
         ['fc1_lif', 'fc2_lif']
     """
     check_network(net)
-    modules = list(_leaves(net, ""))
-    for name, module in modules:
-        if is_spiking(module) and not module.init_hidden:
-            raise NotFusible(f"'{name}' does not keep its own state: make it with init_hidden=True")
-    layers = layered(modules, dtype_of(net))
+    layers = layered(list(_leaves(net, "")), dtype_of(net))
+    for layer in layers:
+        if layer.spikes and not layer.neuron.init_hidden:
+            raise NotFusible(f"'{layer.name}' does not keep its own state: make it with init_hidden=True")
     for layer in layers[:-1]:
         if layer.shows_membrane:
             raise NotFusible(f"'{layer.name}' returns its membrane too (output=True), and only the last neuron may")

@@ -37,6 +37,7 @@ class Loops(nn.Module):
             nn.Sequential(nn.Linear(2, 2), snn.RLeaky(0.5, linear_features=2, init_hidden=True), lif()),
             "'1' is a RLeaky",
         ),
+        (nn.Sequential(snn.LeakyParallel(2, 2), lif(), lif()), "'0' is a LeakyParallel"),
         (nn.Sequential(nn.Linear(2, 2), snn.Leaky(0.5), lif()), "'1' does not keep its own state"),
         (nn.Sequential(nn.Linear(2, 2), lif(graded_spikes_factor=2), lif()), "'1' has graded spikes"),
         (
