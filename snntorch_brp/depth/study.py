@@ -136,7 +136,7 @@ def _verdict(dataset: DatasetInUse, rows: Sequence[Row]) -> str:
     parts = [
         f"{dataset.label}: test accuracy: {', '.join(said) or 'not run'}",
         *([f"not run: {', '.join(missing)}"] if missing else []),
-        f"trials, in validation: {', '.join(tried)} %",
+        f"trials, in validation: {', '.join(tried)} %" if tried else "trials: not run",
     ]
     return "; ".join(parts)
 
