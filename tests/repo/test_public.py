@@ -67,9 +67,6 @@ POSITIONAL = {  # options that stand where the field, or the class they replace,
 TESTS = Path(__file__).parents[1]
 PACKAGE = Path(snntorch_brp.__file__).parent
 WHITE_BOX = {"fused"}  # folders of tests that may look into the kernels' cache and buffers
-OLD = {
-    "core/placement_on_chip.py",
-}  # still do; nothing may be added
 TORCHS = {"_buffers"}  # private names of torch's own
 
 
@@ -167,7 +164,7 @@ def private_names() -> frozenset[str]:
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))
 def test_the_tests_use_no_private_name(path: Path) -> None:
     here = path.relative_to(TESTS)
-    if here.parts[0] in WHITE_BOX or here.as_posix() in OLD:
+    if here.parts[0] in WHITE_BOX:
         pytest.skip("looks inside")
     private, tree = private_names(), ast.parse(path.read_text(encoding="utf-8"))
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
