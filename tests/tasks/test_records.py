@@ -19,6 +19,7 @@ from snntorch_brp.paper.datasets import ALL, DatasetInUse, PaperDataset
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.table1 import CASES
 from snntorch_brp.propagation import PROPAGATIONS
+from snntorch_brp.rule_study.courses import COURSES
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.run import train_run
 from snntorch_brp.tasks.base import Option, Task
@@ -44,7 +45,13 @@ def test_every_network_of_a_record_fits_its_samples(name: str) -> None:
                 assert net(torch.zeros(2, *task.input_shape)).shape == (2, task.num_classes)
 
 
-@pytest.mark.parametrize("name", TASKS)
+def test_the_task_of_delayed_memory_is_a_course_of_the_study_of_rules() -> None:
+    assert build_parser().parse_args(["train", "memory"]).task == "memory"
+    assert "memory" in {course.task for course in COURSES}
+    assert {course.task for course in COURSES} <= set(TASKS)
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "memory"])
 def test_every_task_has_a_place_in_every_part_of_the_package(name: str, tmp_path: Path) -> None:
     task = TASKS[name]
     assert task.draw is not None
