@@ -18,13 +18,17 @@ from snntorch_brp.cli.reproduce import FIGURES
 from snntorch_brp.encoding import RateEncoder
 from snntorch_brp.paper import budgets
 from snntorch_brp.paper.budgets import Budget
-from snntorch_brp.paper.datasets import CIFAR10, MNIST, TIDIGITS_1D, DatasetInUse
+from snntorch_brp.paper.datasets import ALL, CIFAR10, MNIST, TIDIGITS_1D, DatasetInUse
 from snntorch_brp.paper.fig5 import AngleProbe
 from snntorch_brp.paper.fig7 import correlation
 from snntorch_brp.paper.fig9 import alpha_for, inputs
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.stored import Run, stored_name
 from snntorch_brp.paper.style import mean_and_spread
+from snntorch_brp.rule_study import study as rule_study
+from snntorch_brp.rule_study.courses import COURSES
+from snntorch_brp.rule_study.entries import ENTRIES
+from snntorch_brp.rule_study.trainings import Amount
 from snntorch_brp.tasks.files import find_data
 from snntorch_brp.tasks.protocol import Override
 from snntorch_brp.tasks.registry import TASKS
@@ -53,6 +57,9 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(budgets.BUDGETS, "quick", TINY)
     override(monkeypatch, SMALL)
     monkeypatch.setitem(TASKS, "dvsgesture", replace(TASKS["dvsgesture"], simulation=None))
+    monkeypatch.setattr(rule_study, "QUICK", Amount(epochs=1, batch_size=10))
+    monkeypatch.setattr(rule_study, "COURSES", (replace(COURSES[-1], quick=(25, 10)),))
+    monkeypatch.setattr(rule_study, "ENTRIES", {name: ENTRIES[name] for name in ("decolle", "output-only")})
 
 
 def override(monkeypatch: pytest.MonkeyPatch, quick: Override) -> None:
@@ -82,6 +89,10 @@ def test_all_figures_and_tables_and_their_page(tmp_path: Path, capsys: pytest.Ca
         for row in measured:  # every number is told with what it comes from
             assert row["device"].startswith("cpu")
             assert row["T"]
+            if name == "rules":
+                assert row["data"] == "delayed match to sample"
+                assert "20 training, 5 validation, 10 test" in row["split"]
+                continue
             assert row["data"] if name == "table1" else "in place of MNIST" in row["data"]
             if name == "label-only":
                 assert "25 training, 5 validation, 20 test" in row["split"]
@@ -228,6 +239,8 @@ def test_the_paper_budget_is_the_paper() -> None:
     assert (paper.epochs, paper.seeds) == (100, 3)
     assert paper.train is paper.test is None
     for name, task in TASKS.items():
+        if not any(name in dataset.tasks for dataset in ALL):
+            continue  # in none of the paper's figures
         allowed = {"network", "long_epochs"} if name == "digits" else {"long_epochs"}  # the paper has no 8x8 pixels
         own = task.override("paper")
         assert {entry.name for entry in fields(own) if getattr(own, entry.name)} <= allowed
