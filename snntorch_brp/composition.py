@@ -45,7 +45,7 @@ class _Composed(Consolidation):
 
 @dataclass(frozen=True)
 class Sum(_Composed):
-    """A weighted sum of consolidations, all of which hear the same δ_l: ``Σ_i w_i ∇_i``.
+    """A weighted sum of consolidations, all given the same δ_l: ``Σ_i w_i ∇_i``.
 
     Nøkland and Eidnes ("Training Neural Networks with Local Error Signals", ICML 2019) sum a similarity matching loss
     and a local prediction loss, and find it better than either.
