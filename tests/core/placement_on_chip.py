@@ -140,7 +140,7 @@ def test_fused(rule, consolidation):
         feedback = brp.Feedback(3, generator=torch.Generator().manual_seed(0))
         engine = FusedEngine(net, rule, num_classes=3, loss_fn=rate_mse, consolidation=consolidation, feedback=feedback)
         loss, rate = engine.step(x, labels)
-        return [loss, rate, engine.spikes(x), *(p.grad for p in net.parameters() if p.grad is not None)]
+        return [loss, rate, engine.run(x), *(p.grad for p in net.parameters() if p.grad is not None)]
 
     # on the CPU the C++ kernels add in another order
     equal(*both(gradients), rtol=1e-4, atol=1e-6)
@@ -163,7 +163,7 @@ def test_fused_in_bfloat16(rule):
     net, x, labels = net.to(CHIP), x.to(CHIP), labels.to(CHIP)
     options = {"num_classes": 3, "loss_fn": rate_mse, "feedback": feedback, "precision": "bfloat16"}
     engine = FusedEngine(net, rule, **options)
-    assert torch.equal(values(engine.spikes(x)), spikes)
+    assert torch.equal(values(engine.run(x)), spikes)
     equal(loss.detach(), values(engine.step(x, labels)[0]))
     for one, other in zip(rounding.parameters(), net.parameters(), strict=True):
         assert other.grad.dtype is torch.float32
