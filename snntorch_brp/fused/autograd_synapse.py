@@ -22,7 +22,7 @@ class AutogradSynapse(Synapse):
     @property
     def couples_samples(self) -> bool:
         """Batch statistics are of the whole batch."""
-        return any(_by_step(module) for module in self.modules)
+        return any(by_step(module) for module in self.modules)
 
     def forward(
         self,
@@ -39,8 +39,8 @@ class AutogradSynapse(Synapse):
             source = x.detach().requires_grad_(input_grad)
             z, (B, T) = batched(source)
             for module in self.modules:
-                if _by_step(module):
-                    z = batch_norm_by_step(z, module, T, repeats)
+                if by_step(module):
+                    z = batch_normby_step(z, module, T, repeats)
                 elif isinstance(module, nn.Conv1d | nn.Conv2d) and self._sparse(z, module):
                     z = sparse_conv.SparseConvolution.apply(z, effective_weight(module), module.bias, module)
                 else:
@@ -60,11 +60,12 @@ class AutogradSynapse(Synapse):
         return saved.source.grad
 
 
-def _by_step(module: nn.Module) -> TypeGuard[_BatchNorm]:
+def by_step(module: nn.Module) -> TypeGuard[_BatchNorm]:
+    """Whether a module is a batch norm that takes its statistics from each step of a batch."""
     return isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
 
 
-def batch_norm_by_step(z: Tensor, norm: _BatchNorm, T: int, repeats: int = 1) -> Tensor:
+def batch_normby_step(z: Tensor, norm: _BatchNorm, T: int, repeats: int = 1) -> Tensor:
     """``[B T, C, *]`` normalized with the statistics of each step, which the module sees one after the other.
 
     Args:
@@ -86,11 +87,12 @@ def batch_norm_by_step(z: Tensor, norm: _BatchNorm, T: int, repeats: int = 1) ->
     if norm.running_mean is not None and norm.training:
         with torch.no_grad():
             variance = (scale.double() ** -2 - norm.eps).clamp(min=0) * (values / (values - 1))
-            _track(norm, mean.detach().view(T, C), variance.to(z.dtype).view(T, C), repeats)
+            track(norm, mean.detach().view(T, C), variance.to(z.dtype).view(T, C), repeats)
     return out.reshape(z.shape)
 
 
-def _track(norm: _BatchNorm, means: Tensor, variances: Tensor, repeats: int) -> None:
+def track(norm: _BatchNorm, means: Tensor, variances: Tensor, repeats: int) -> None:
+    """Bring running statistics up to date with those of all steps, ``[T, C]``, variances corrected, one by one."""
     for mean, variance in zip(means, variances, strict=True):
         for _ in range(repeats):
             norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]

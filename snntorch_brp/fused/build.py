@@ -26,7 +26,10 @@ from snntorch_brp.runtime.files import write_whole
 
 logger = logging.getLogger(__name__)
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("neuron.cpp", "conv.cpp", "matmul.cpp"))
+SOURCES = tuple(
+    Path(__file__).with_name(name)
+    for name in (*("neuron.cpp", "conv.cpp", "spike_conv.cpp", "block.cpp", "matmul.cpp"),)
+)
 FLAGS = (
     # without -fno-trapping-math, which changes no result, g++ vectorizes a loop that chooses between two values on
     # AVX-512 alone

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp.fused import matmul, sparse_conv
+from snntorch_brp.fused import matmul, sparse_conv, spike_conv
+from snntorch_brp.fused.block_synapse import BlockSynapse, passes_of
 from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
 from snntorch_brp.fused.synapse import (
     Saved,
@@ -19,6 +20,7 @@ from snntorch_brp.fused.synapse import (
     register_stateless,
     register_synapse,
     rounding,
+    stateless,
     unbatched,
     weight_with_its_way_back,
 )
@@ -136,18 +138,32 @@ def _dense_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple
     return weight_grad, bias_grad
 
 
-@register_synapse(WSConv2d)
-@register_synapse(WSConv1d)
-@register_synapse(nn.Conv2d)
-@register_synapse(nn.Conv1d)
+@register_synapse(WSConv2d, norms=True)
+@register_synapse(WSConv1d, norms=True)
+@register_synapse(nn.Conv2d, norms=True)
+@register_synapse(nn.Conv1d, norms=True)
 def _make(modules: Sequence[nn.Module], behind_neuron: bool) -> Synapse | None:
     """For a convolution that pads with zeros and comes last, or before a pooling that does."""
     place = next(i for i, module in enumerate(modules) if isinstance(module, nn.Conv1d | nn.Conv2d))
     conv, after = modules[place], modules[place + 1 :]
+    passes = passes_of(conv, after)
+    if any(stateless(module).by_step for module in modules[:place]):
+        return None
+    if passes is not None and spike_conv.knows(conv):
+        takes_spikes = behind_neuron and all(_keeps_spikes(module) for module in modules[:place])
+        if takes_spikes or any(norm is not None for norm, _ in passes):
+            return BlockSynapse(modules, behind_neuron=behind_neuron, place=place, passes=passes)
+    if any(stateless(module).by_step for module in after):
+        return None
     pool = _pool_after(conv, after)
     if pool is None or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return None
     return ConvSynapse(modules, behind_neuron=behind_neuron, place=place, pool=pool)
+
+
+def _keeps_spikes(module: nn.Module) -> bool:
+    """Whether what a module makes of spikes are spikes."""
+    return isinstance(module, nn.MaxPool1d | nn.MaxPool2d | nn.Identity)
 
 
 def _pool_after(conv: nn.Module, after: Sequence[nn.Module]) -> Pool | None:

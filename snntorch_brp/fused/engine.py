@@ -331,9 +331,9 @@ class FusedEngine:
             if following is not None and not whole_network:
                 pool, dtype = following.synapse.preferred_input(dtype, self.bf16_terms)
             if spikes is None:
-                size = (x.shape[1], len(x), *pooled(current.shape, pool)[2:])
-                spikes = recycled(size, like=current, dtype=dtype)
-                spikes = spikes.transpose(0, 1)  # sample-major, so that a chunk is one piece of memory
+                last = following is not None and following.synapse.channels_last and max(pool) == 1
+                size = (*x.shape[:2], *pooled(current.shape, pool)[2:])
+                spikes = _sample_major(size, like=current, dtype=dtype, channels_last=last)
             neuron = layer.dynamics(current.new_empty((), dtype=state))
             membranes = self._looks_at_membranes or (following is None and self.loss_on == "membranes")
             tape, rate = fire(current, neuron, spikes[:, rows], pool, learns=learns, membranes=membranes)
@@ -426,9 +426,18 @@ def _same_at_every_step(x: Tensor) -> bool:
 
 def _repeated(current: Tensor, steps: int) -> Tensor:
     """``[1, b, *]`` as ``[T, b, *]``, sample-major, in memory of its own: the neurons write into it."""
-    B = current.shape[1]
-    repeated = recycled((B, steps, *current.shape[2:]), like=current).transpose(0, 1)
+    B, neurons = current.shape[1], current.shape[2:]
+    last = len(neurons) > 1 and not current[0, 0].is_contiguous() and current[0, 0].movedim(0, -1).is_contiguous()
+    repeated = _sample_major((steps, B, *neurons), like=current, dtype=current.dtype, channels_last=last)
     return repeated.copy_(current.expand(repeated.shape))
+
+
+def _sample_major(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
+    """Memory ``[T, B, *]`` with the samples outside, so that a chunk is one piece of it."""
+    T, B, *neurons = shape
+    if channels_last and len(neurons) > 1:
+        return recycled((B, T, *neurons[1:], neurons[0]), like=like, dtype=dtype).transpose(0, 1).movedim(-1, 2)
+    return recycled((B, T, *neurons), like=like, dtype=dtype).transpose(0, 1)
 
 
 class _Spikes(Sequence[Tensor]):

@@ -87,7 +87,7 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
         current: Input currents, ``[T, B, *]``; each sample's step contiguous, or with channels last.
         neuron: The layer's constants.
         spikes: Where spikes go, ``[T, B, *]``, averaged over windows of ``pool``; in the dtype of ``current``, in
-            bfloat16 for float32, or in uint8 where nothing is pooled.
+            bfloat16 for float32, or in uint8 where nothing is pooled. With channels last where nothing is pooled.
         pool: Height and width of the pooling, (1, 1) for none.
 
     Returns:
@@ -96,12 +96,22 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
     held = _in_memory(current)
     own = _own_constants(neuron, held, channels_last=not _is_dense(current))
     rate = held.new_empty(held.shape[1:])
+    if not _is_dense(spikes):  # channels last: as they lie in memory, neurons are a row of numbers
+        if _is_dense(current):
+            fired = torch.empty_like(spikes, memory_format=torch.contiguous_format)
+            rate = scan_(current, neuron, fired, pool)
+            spikes.copy_(fired)
+            return rate
+        shape, spikes = _shape(held, pool), _in_memory(spikes)
+        spikes_shape = tuple(held.shape)
+    else:
+        shape, spikes_shape = _shape(current, pool), pooled(current.shape, pool)
     kernel = f"scan_{_NAMES[current.dtype]}" + (f"_to_{_NAMES[spikes.dtype]}" if spikes.dtype != current.dtype else "")
     _function(kernel)(
         address(held, "currents", dtype=current.dtype, shape=held.shape, free=2, written=True),
-        ctypes.byref(_shape(current, pool)),
+        ctypes.byref(shape),
         ctypes.byref(_neuron(neuron, own, held)),
-        address(spikes, "spikes", dtype=spikes.dtype, shape=pooled(current.shape, pool), free=2, written=True),
+        address(spikes, "spikes", dtype=spikes.dtype, shape=spikes_shape, free=2, written=True),
         *map(ctypes.c_int64, (spikes.stride(0), spikes.stride(1), *pool)),
         address(rate, "rates", dtype=current.dtype, shape=held.shape[1:], written=True),
     )

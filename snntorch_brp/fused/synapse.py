@@ -42,10 +42,12 @@ class Synapse(ABC):
         pool: Height and width of an average pooling that comes first, which the layer before does as it fires; (1, 1)
             for none.
         large_products: Its products gain from being large, more than its neurons from staying in cache.
+        channels_last: It takes spikes of its own dtype best with channels last in memory.
         couples_samples: Samples see each other, so that a batch must come whole.
     """
 
     large_products: ClassVar[bool] = False
+    channels_last: ClassVar[bool] = False
 
     def __init__(self, modules: Sequence[nn.Module], *, behind_neuron: bool) -> None:
         self.modules = nn.Sequential(*modules)
@@ -109,10 +111,10 @@ class Synapse(ABC):
 
 
 Maker = Callable[[Sequence[nn.Module], bool], Synapse | None]
-_MAKERS: dict[type[nn.Module], Maker] = {}
+_MAKERS: dict[type[nn.Module], tuple[Maker, bool]] = {}
 
 
-def register_synapse(module: type[nn.Module]) -> Callable[[Maker], Maker]:
+def register_synapse(module: type[nn.Module], *, norms: bool = False) -> Callable[[Maker], Maker]:
     """Let a class of synapses take all places whose only module with parameters is of a class of modules.
 
     What is decorated is called with the modules of such a place, in order, and whether a neuron comes before; it gives
@@ -120,6 +122,7 @@ def register_synapse(module: type[nn.Module]) -> Callable[[Maker], Maker]:
 
     Args:
         module: The class of modules; its subclasses are not meant.
+        norms: The synapses take batch norms, too, which have parameters and see a batch as a whole.
 
     Example:
         >>> @register_synapse(nn.Bilinear)
@@ -128,7 +131,7 @@ def register_synapse(module: type[nn.Module]) -> Callable[[Maker], Maker]:
     """
 
     def register(maker: Maker) -> Maker:
-        _MAKERS[module] = maker
+        _MAKERS[module] = maker, norms
         register_stateless(module)
         return maker
 
@@ -137,12 +140,12 @@ def register_synapse(module: type[nn.Module]) -> Callable[[Maker], Maker]:
 
 def synapse_of(modules: Sequence[nn.Module], *, behind_neuron: bool) -> Synapse | None:
     """A synapse of a registered class for these modules, or None."""
-    with_parameters = [module for module in modules if list(module.parameters())]
-    if len(with_parameters) != 1 or type(with_parameters[0]) not in _MAKERS:
+    norms = [module for module in modules if stateless(module).by_step]
+    weighted = [module for module in modules if list(module.parameters()) and module not in norms]
+    if len(weighted) != 1 or type(weighted[0]) not in _MAKERS:
         return None
-    if any(stateless(module).by_step for module in modules):
-        return None
-    return _MAKERS[type(with_parameters[0])](modules, behind_neuron)
+    maker, takes_norms = _MAKERS[type(weighted[0])]
+    return maker(modules, behind_neuron) if takes_norms or not norms else None
 
 
 @dataclass(frozen=True)
