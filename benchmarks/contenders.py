@@ -117,6 +117,13 @@ def snntorch_bptt(setting: Setting) -> Step:
     return _by_autograd(net, lambda x: unroll(net, x))
 
 
+def snntorch_compiled(setting: Setting) -> Step:
+    """The same with ``torch.compile`` over one step of the network."""
+    net = setting.network()
+    compiled = torch.compile(net)
+    return _by_autograd(net, lambda x: unroll(compiled, x))
+
+
 def spikingjelly_bptt(setting: Setting) -> Step:
     """SpikingJelly in its multi-step mode: each layer runs all steps at once."""
     from spikingjelly.activation_based import functional, layer
@@ -226,6 +233,7 @@ PEERS: dict[str, Callable[[Setting], Step]] = {
     "reference BRP": functools.partial(reference, local=True),
     "reference BP": functools.partial(reference, local=False),
     "snnTorch BPTT": snntorch_bptt,
+    "snnTorch BPTT compiled": snntorch_compiled,
     "SpikingJelly BPTT": spikingjelly_bptt,
     "Norse BPTT": norse_bptt,
 }

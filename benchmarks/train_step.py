@@ -5,7 +5,8 @@
     python benchmarks/train_step.py --study depth        1, 2, 4, 8 hidden layers
     python benchmarks/train_step.py --study steps        T = 10, 20, 50, 100
     python benchmarks/train_step.py --study batch        batches of 10, 50, 200
-    python benchmarks/train_step.py --study tutorials    snnTorch's quickstart and tutorials 5, 6 and 7, as they stand
+    python benchmarks/train_step.py --study tutorials    snnTorch's quickstart, tutorials 5, 6, 7 and ST-MNIST
+    python benchmarks/train_step.py --study deep         3, 6 and 9 convolutions with batch norm and max-pooling
 
 Every contender runs in a fresh process of its own. The processes take turns, one step at a time, so that whatever else
 the machine does falls on all of them; the table gives medians over the rounds, and the ratio to the fastest peer is
@@ -35,17 +36,20 @@ STUDIES = {
     "depth": [{"depth": depth} for depth in (1, 2, 4, 8)],
     "steps": [{"steps": steps} for steps in (10, 20, 50, 100)],
     "batch": [{"batch": batch} for batch in (10, 50, 200)],
-    "tutorials": [{"net": name} for name in ("quickstart", "tutorial5", "tutorial6", "tutorial7")],
+    "tutorials": [{"net": name} for name in ("quickstart", "tutorial5", "tutorial6", "tutorial7", "st-mnist")],
+    "deep": [{"net": name} for name in ("deep3", "deep6", "deep9")],
     "small": [{"net": "small", "steps": 5, "batch": 10}],
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PEERS = ("reference BRP", "reference BP", "snnTorch BPTT", "SpikingJelly BPTT", "Norse BPTT")
+COMPILED = "snnTorch BPTT compiled"  # by inductor: half a minute and more to start, and no peer of the eager ones
 RULES = ("BRP", "RewardPrediction", "ErrorProjection", "SignProjection", "Backprop", "OutputOnly")
 OURS = tuple(f"{way} {rule}" for way in ("attach", "fused", "fused bf16") for rule in RULES)
 MAIN = (*PEERS, "attach BRP", "fused BRP", "fused bf16 BRP")
 STUDIED = {  # by which contenders; MAIN where it does not say
     "mnist": PEERS + OURS,
-    "tutorials": ("snnTorch BPTT", "attach BRP", "fused BRP", "fused RewardPrediction"),
+    "tutorials": ("snnTorch BPTT", COMPILED, "attach BRP", "fused BRP", "fused RewardPrediction"),
+    "deep": ("snnTorch BPTT", COMPILED, "attach BRP", "fused BRP", "fused RewardPrediction"),
 }
 NEEDS = {
     "SpikingJelly BPTT": ("spikingjelly", "pip install --no-deps spikingjelly; pip install loguru tqdm scipy"),

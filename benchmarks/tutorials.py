@@ -1,8 +1,9 @@
 """snnTorch's own networks, in ``nn.Sequential`` form: their layers in their order, their neurons, steps and batches.
 
-From snnTorch's documentation: the quickstart and tutorials 5, 6 and 7. The weights of convolutions are drawn four times
-and twice as large as PyTorch has them, so that hidden layers fire at 10 to 20 % of all steps, as trained ones may, and
-not hardly ever: the fused engine's time depends on it.
+From snnTorch's documentation: the quickstart, tutorials 5, 6 and 7, and the network for ST-MNIST. Beside them deep ones
+of its neurons: 3, 6 and 9 convolutions, each with a batch norm, a max-pooling behind every third of them. The weights of
+convolutions without a norm are drawn four times and twice as large as PyTorch has them, so that hidden layers fire at 10
+to 20 % of all steps, as trained ones may, and not hardly ever.
 """
 
 from __future__ import annotations
@@ -49,9 +50,15 @@ class Tutorial:
         return image.expand(self.steps, *image.shape), labels
 
 
-def convolutional(channels: tuple[int, int, int], features: int, neuron: Callable[[], nn.Module]) -> nn.Sequential:
+def convolutional(
+    channels: tuple[int, int, int],
+    features: int,
+    neuron: Callable[[], nn.Module],
+    *,
+    kernels: tuple[int, int] = (5, 5),
+) -> nn.Sequential:
     """Convolution, max-pooling, neuron, twice, and a linear layer."""
-    first, second = (nn.Conv2d(c_in, c_out, 5) for c_in, c_out in pairwise(channels))
+    first, second = (nn.Conv2d(*sizes, kernel) for sizes, kernel in zip(pairwise(channels), kernels, strict=True))
     with torch.no_grad():
         first.weight.mul_(4)
         second.weight.mul_(2)
@@ -73,9 +80,36 @@ def _dense() -> nn.Sequential:
     return nn.Sequential(nn.Linear(784, 1000), next(neurons), nn.Linear(1000, 10), next(neurons))
 
 
+def _beta_of_st_mnist() -> nn.Module:
+    return snn.Leaky(0.95, spike_grad=surrogate.atan(), init_hidden=True)
+
+
+def _st_mnist() -> nn.Sequential:
+    return convolutional((2, 32, 64), 64, _beta_of_st_mnist, kernels=(4, 3))
+
+
+def deep(convolutions: int, *, width: int = 32) -> nn.Sequential:
+    """Three stages of as many convolutions each, 3 x 3, that double the channels and halve height and width."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for stage in range(3):
+        for place in range(convolutions // 3):
+            out = width << stage
+            layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out)]
+            if place == convolutions // 3 - 1:
+                layers.append(nn.MaxPool2d(2))
+            layers.append(snn.Leaky(0.9, init_hidden=True))
+            channels = out
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, 10), snn.Leaky(0.9, init_hidden=True))
+
+
 TUTORIALS = {
     "quickstart": Tutorial(lambda: convolutional((1, 8, 16), 256, _fast), (1, 28, 28), 25, 128, 0.25, True),
     "tutorial5": Tutorial(_dense, (784,), 25, 128, 0.25, True),
     "tutorial6": Tutorial(lambda: convolutional((1, 12, 64), 1024, _fast), (1, 28, 28), 50, 128, 0.25, True),
     "tutorial7": Tutorial(lambda: convolutional((2, 12, 32), 800, _atan), (2, 34, 34), 31, 32, 0.05, False),
+    "st-mnist": Tutorial(_st_mnist, (2, 10, 10), 40, 32, 0.05, False),
+    "deep3": Tutorial(lambda: deep(3), (3, 32, 32), 8, 32, 1.0, True),
+    "deep6": Tutorial(lambda: deep(6), (3, 32, 32), 8, 32, 1.0, True),
+    "deep9": Tutorial(lambda: deep(9), (3, 32, 32), 8, 32, 1.0, True),
 }

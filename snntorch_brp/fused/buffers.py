@@ -28,16 +28,16 @@ def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 def recycled(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """An uninitialized tensor whose memory, on the CPU, is reused once nobody holds it or a view of it any more.
 
-    If no free block has the requested size, all free blocks are released, so the pool never exceeds the buffers of one
-    training step.
+    A free block of up to twice the size will do. If there is none, all free blocks are released, so the pool never
+    exceeds the buffers of one training step.
     """
     dtype = dtype or like.dtype
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL or like.device.type != "cpu":
         return like.new_empty(shape, dtype=dtype)
     try:
-        block = _free[size].pop()
-    except (KeyError, IndexError):
+        block = _free[min(free for free in list(_free) if size <= free <= 2 * size and _free[free])].pop()
+    except (KeyError, IndexError, ValueError):
         _free.clear()
         block = torch.empty(size, dtype=torch.uint8, device="cpu")
     lent = (ctypes.c_byte * size).from_address(block.data_ptr())  # dies with the last tensor on it

@@ -37,7 +37,7 @@ FLAGS = (
     *("-fopenmp", "-shared", "-fPIC"),
     *(("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()),
 )
-SECONDS = 120  # after which a compiler is taken to hang; it needs some 10
+SECONDS = 600  # after which a compiler is taken to hang; it needs some 30, and much longer on a busy machine
 
 
 @functools.cache

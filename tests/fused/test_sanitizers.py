@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 SWEEP = [
     "test_kernels.py",
     "test_sparse_conv.py",
+    "test_blocks.py",
     "test_safety.py",
     "test_agreement.py",
     "test_equals_attach.py",
