@@ -1,9 +1,9 @@
 """snnTorch's own networks, in ``nn.Sequential`` form: their layers in their order, their neurons, steps and batches.
 
 From snnTorch's documentation: the quickstart, tutorials 5, 6 and 7, and the network for ST-MNIST. Beside them deep ones
-of its neurons: 3, 6 and 9 convolutions, each with a batch norm, a max-pooling behind every third of them. The weights of
-convolutions without a norm are drawn four times and twice as large as PyTorch has them, so that hidden layers fire at 10
-to 20 % of all steps, as trained ones may, and not hardly ever.
+of its neurons: 3, 6 and 9 convolutions, each with a batch norm, a max-pooling behind every third of them. Weights of
+convolutions without a norm are drawn four times and twice as large as PyTorch has them, so that hidden layers fire at
+10 to 20 % of all steps, as trained ones may, and not hardly ever.
 """
 
 from __future__ import annotations
