@@ -293,7 +293,9 @@ def outer_values(net: nn.Module) -> Iterator[object]:
     seen: set[FunctionType] = set()
     for module in net.modules():
         if not is_spiking(module) and type(module) not in known_modules() and type(module) is not nn.Sequential:
-            yield from _contents([value for key, value in vars(module).items() if not key.startswith("_")], 2)
+            for key, value in vars(module).items():
+                if not key.startswith("_"):
+                    yield from _contents(value, 2)
             yield from _outer(type(module).forward, type(module), seen)
 
 

@@ -14,7 +14,7 @@ from snntorch import surrogate
 from torch import nn
 
 from snntorch_brp import BRPTrainer
-from snntorch_brp.fused import NotFusible
+from snntorch_brp.fused import NotFusible, looped
 from snntorch_brp.propagation import BRP, ErrorProjection
 from snntorch_brp.surrogate import boxcar
 
@@ -414,6 +414,17 @@ def test_steps_from_a_table_and_an_object():
         CONFIG["time"]["steps"] = steps
         trainer.net.settings.gain = steps
         assert len(trainer.run(x)) == 2 * steps
+
+
+@pytest.mark.parametrize("make", [Tutorial5, Tutorial6, Quickstart, Configured])
+def test_forward_is_read_once(make, monkeypatch):
+    read, record = [], looped.record
+    monkeypatch.setattr(looped, "record", lambda *args: read.append(1) or record(*args))
+    x = image(1, 28, 28) if make in (Tutorial6, Quickstart) else image(784)
+    trainer = BRPTrainer(make(), num_classes=K, engine="fused", encoder=nn.Identity())
+    for _ in range(3):
+        trainer.step(x, torch.arange(batch_size) % K)
+    assert read == [1]
 
 
 def test_frames_of_any_number():
