@@ -1,7 +1,9 @@
-"""Sound files to samples: RIFF (ordinary wav) through soundfile, and the NIST SPHERE files of the LDC."""
+"""Sound files to samples: RIFF (ordinary wav) and FLAC through soundfile, and the NIST SPHERE files of the LDC."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from snntorch_brp.data.optional import SPEECH, require
 from snntorch_brp.data.recordings import BadRecording, one_sentence
+
+logger = logging.getLogger(__name__)
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz: of telephones and less, and of the best converters
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
@@ -56,9 +60,11 @@ def _riff(path: Path, data: bytes) -> tuple[np.ndarray, int]:
         with soundfile.SoundFile(str(path)) as file:
             if file.format not in FORMATS:
                 raise BadRecording(f"{path}: is a {file.format} file, expected wav: convert it first")
-            blocks = [file.read(BLOCK, dtype="float32", always_2d=True)]
+            lossless = file.format == "FLAC"
+            kind = "int32" if lossless else "float32"
+            blocks = [file.read(BLOCK, dtype=kind, always_2d=True)]
             while len(blocks[-1]) == BLOCK and len(blocks) * BLOCK <= LONGEST:
-                blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
+                blocks.append(file.read(BLOCK, dtype=kind, always_2d=True))
             told, rate = file.frames, int(file.samplerate)
     except soundfile.SoundFileError as error:
         raise BadRecording(f"{path}: not a sound file, or a damaged one: {error}") from error
@@ -67,7 +73,26 @@ def _riff(path: Path, data: bytes) -> tuple[np.ndarray, int]:
         raise BadRecording(f"{path}: longer than {LONGEST:,} samples: cut it first")
     if len(samples) != told:
         raise BadRecording(f"{path}: truncated: {len(samples)} samples, the header promises {told}")
+    if lossless:
+        _check_flac(path, data, samples)
+        samples = (samples / 2**31).astype(np.float32)
     return samples, rate
+
+
+def _check_flac(path: Path, data: bytes, samples: np.ndarray) -> None:
+    """Raise if the samples are not those that were encoded: libsndfile hands out what is left of a damaged frame.
+
+    A FLAC file holds the MD5 of its samples, little-endian and interleaved, each in whole bytes (RFC 9639, 8.2); an
+    encoder that writes into a pipe leaves zeros there.
+    """
+    header = data[(data.index(b"fLaC") + 8) :][:34]
+    bits, digest = ((header[12] & 1) << 4 | header[13] >> 4) + 1, header[18:]
+    if not any(digest):
+        logger.warning("%s holds no checksum of its sound, so that damage to it cannot be seen: encode it anew", path)
+        return
+    whole = np.ascontiguousarray(samples >> (32 - bits), "<i4").view(np.uint8).reshape(-1, 4)
+    if hashlib.md5(whole[:, : -(-bits // 8)].tobytes(), usedforsecurity=False).digest() != digest:
+        raise BadRecording(f"{path}: damaged: its sound does not fit the checksum that the file holds of it")
 
 
 def _check_whole(path: Path, data: bytes) -> None:

@@ -408,8 +408,8 @@ class FusedEngine:
     def _loss(self, spikes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of what the output gives, and its gradient there."""
         with torch.enable_grad():
-            leaf = spikes.detach().clone().requires_grad_()
-            loss = self.loss_fn(leaf, labels)
+            leaf = spikes.detach().requires_grad_()
+            loss = self.loss_fn(leaf.clone(), labels)  # which may be written into, as what a network gives
             check_loss(loss)
             if reach([loss.grad_fn]).leaves.keys() & {id(p) for p in self.net.parameters()}:
                 raise NotFusible("the loss looks at the network's weights, and not at its output alone")

@@ -24,6 +24,7 @@ from snntorch_brp.label_only.folds import Fold
 from snntorch_brp.paper.lab import Lab, machine
 from snntorch_brp.paper.stored import number, stored_object, unusable
 from snntorch_brp.runs.assemble import TEST_BATCH
+from snntorch_brp.runs.identity import check_samples, fingerprint
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.tasks.protocol import Protocol
@@ -102,15 +103,30 @@ class FoldTrainings:
         settings = self.settings(name, lr, seed=seed, stage=stage)
         path = self.path(name, lr, seed=seed, stage=stage)
         if path.is_file():
+            self._check_data(path)
             return read_outcome(path)
         outcome = self._train(candidate, lr, seed, stage)
-        words = {"settings": settings, "outcome": outcome._asdict()}
+        words = {"settings": settings, "samples": self.samples, "outcome": outcome._asdict()}
         write_whole(path, (json.dumps(words, indent=1) + "\n").encode())
         logger.info(
             "%s, %s of %s at %g, seed %d: %.2f %% (%.0f s)",
             self.fold.name, stage, name, lr, seed, outcome.accuracy, outcome.seconds,
         )  # fmt: skip
         return outcome
+
+    def _check_data(self, path: Path) -> None:
+        """Raise a ValueError if a stored training is of other data; older files do not say."""
+        then = stored_object(path).get("samples")
+        try:
+            if then is not None:
+                check_samples(then, self.samples)
+        except ValueError as error:
+            raise unusable(path, str(error)) from None
+
+    @cached_property
+    def samples(self) -> dict[str, str]:
+        """The fingerprint of each part of the data."""
+        return {name: fingerprint(getattr(self.fold, name)) for name in ("learn", "validation", "test")}
 
     def path(self, name: str, lr: float, *, seed: int, stage: Stage) -> Path:
         """The file of a training, whose name has a hash of all settings; arguments as of :meth:`train`."""

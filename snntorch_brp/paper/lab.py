@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -21,7 +21,9 @@ from snntorch_brp.paper.datasets import DatasetInUse, PaperDataset
 from snntorch_brp.paper.stored import Run, read_stored, shown, stored_name, unusable
 from snntorch_brp.runs.assemble import TEST_BATCH, start_trainer
 from snntorch_brp.runs.config import RunConfig, usual_weights
+from snntorch_brp.runs.folder import locked
 from snntorch_brp.runs.holdout import hold_back
+from snntorch_brp.runs.identity import about_run, check_about, check_samples, samples_of
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.tasks.base import Task, TrainTest
 from snntorch_brp.tasks.files import find_data
@@ -215,15 +217,18 @@ class Lab:
         path = self.out / "runs" / f"{stored_name(config, None if measurement is None else measurement.name)}.json"
         if path.is_file():
             stored = read_stored(path)
+            self._check_data(stored, plan, path)
             if measurement is not None:
                 measurement.check(stored.found, path)
             return stored
         if self.finished:
             raise NotFinishedError(f"{path} is not there: this training is not finished; leave out --finished to do it")
         start = time.perf_counter()
-        run = self._train(plan, dataset, measurement, kept=path.with_suffix(".checkpoints"))
+        kept = path.with_suffix(".checkpoints")
+        with locked(kept) if self.budget.checkpoints else nullcontext():
+            run = self._train(plan, dataset, measurement, kept=kept)
         write_whole(path, (json.dumps(asdict(run), indent=1) + "\n").encode())
-        shutil.rmtree(path.with_suffix(".checkpoints"), ignore_errors=True)
+        shutil.rmtree(kept, ignore_errors=True)
         logger.info(
             "%s, %s, T = %d, seed %d: %.1f %% after epoch %d (%.0f s)",
             run.label, rule, config.steps, seed, run.accuracies[-1], config.epochs, time.perf_counter() - start,
@@ -241,6 +246,7 @@ class Lab:
     def _train(self, plan: Plan, dataset: DatasetInUse, probe: Probe | None, *, kept: Path) -> Run:
         config = plan.config
         sets = self._load(plan)
+        samples = samples_of(sets)
         judged, held_out = sets.test, ""
         if sets.validation is not None:
             judged, held_out = sets.validation, f", {config.validation:.0%} of the training part held out to judge by"
@@ -253,8 +259,8 @@ class Lab:
             checkpoints = Checkpoints(
                 kept,
                 keep=2,
-                about=asdict(config),
-                check=lambda about: config.check_same(RunConfig.of(about)),
+                about=about_run(config, samples),
+                check=lambda found: check_about(found, config, samples),
             )
             if checkpoints.resume(trainer, device=config.device) is not None and probe is not None:
                 stored = json.loads((kept / "probe.json").read_text())
@@ -279,7 +285,17 @@ class Lab:
             machine=machine(config.device),
             epochs=[result.row() for result in results],
             found=None if probe is None else probe.rows,
+            samples=samples,
         )
+
+    def _check_data(self, stored: Run, plan: Plan, path: Path) -> None:
+        """Raise a ValueError if a stored training is of other data; they are read only where the folder is another."""
+        if stored.samples is None or stored.config["data"] == plan.config.data:
+            return
+        try:
+            check_samples(stored.samples, samples_of(self._load(plan)))
+        except ValueError as error:
+            raise unusable(path, str(error)) from None
 
     def _load(self, plan: Plan) -> TrainTest:
         config = plan.config

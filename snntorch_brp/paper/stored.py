@@ -27,6 +27,7 @@ class Run:
         machine: What it ran on.
         epochs: One row an epoch, as :meth:`snntorch_brp.training.EpochResult.row` gives it.
         found: The rows of the probe.
+        samples: Fingerprints of the training and the test set; none in older files.
     """
 
     config: dict[str, Any]
@@ -38,6 +39,7 @@ class Run:
     machine: str
     epochs: list[dict[str, float]]
     found: Any = None  # list[dict[str, Any]] under a probe
+    samples: dict[str, str] | None = None
 
     @property
     def accuracies(self) -> list[float]:
@@ -62,7 +64,7 @@ def read_stored(path: Path) -> Run:
     """
     values = stored_object(path)
     known = {entry.name for entry in fields(Run)}
-    for name in sorted(known - set(values) - {"found"}):
+    for name in sorted(known - set(values) - {"found", "samples"}):
         raise unusable(path, f"it has no {name!r}")
     for name in sorted(set(values) - known):
         raise unusable(path, f"it has an unknown {name!r}")
@@ -123,5 +125,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "train": _count,
     "test": _count,
     "epochs": _epochs,
+    "samples": lambda value: value is None or isinstance(value, dict),
     "found": lambda value: value is None or (isinstance(value, list) and all(isinstance(row, dict) for row in value)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,12 @@ from snntorch_brp.analysis import Statistics, analyse
 from snntorch_brp.data.loader import batches, head
 from snntorch_brp.runs.assemble import TEST_BATCH, build_trainer, load_data
 from snntorch_brp.runs.config import RunConfig, differences, resolve_device
+from snntorch_brp.runs.identity import check_samples, samples_of
+from snntorch_brp.tasks.base import TrainTest
 from snntorch_brp.training import BRPTrainer, Evaluation
 from snntorch_brp.training.checkpoint import read_checkpoint
+
+logger = logging.getLogger(__name__)
 
 ANALYSED = 1000  # samples that the activity of a tested network is counted on
 
@@ -61,6 +66,8 @@ def evaluate_run(
     )
     sets = load_data(config)
     trainer = trainer_of_run(config, folder, encoder=sets.encoder)
+    if data is None and limit_test is None:
+        _tell_other_data(folder, sets)
     samples = head(sets.train, limit_test) if training_set else sets.test
     evaluation = replace(trainer.evaluate(batches(samples, TEST_BATCH)), split=sets.split)
     statistics: Statistics | None = None
@@ -70,6 +77,16 @@ def evaluate_run(
         statistics = found if statistics is None else statistics + found
     assert statistics is not None
     return RunEvaluation(evaluation, statistics)
+
+
+def _tell_other_data(folder: Path, sets: TrainTest) -> None:
+    """Warn if the data have changed since a model was trained."""
+    then = read_checkpoint(folder / "model.pt")["about"].get("samples")
+    try:
+        if then is not None:
+            check_samples(then, samples_of(sets))
+    except ValueError as error:
+        logger.warning("%s: %s", folder / "model.pt", error)
 
 
 def trainer_of_run(config: RunConfig, folder: Path, *, encoder: Callable[[Tensor], Tensor] | None = None) -> BRPTrainer:
@@ -89,7 +106,8 @@ def trainer_of_run(config: RunConfig, folder: Path, *, encoder: Callable[[Tensor
         raise FileNotFoundError(f"{folder} has no model.pt: did its training end? Go on with train ... --resume")
     state = read_checkpoint(path, device=config.device)
     try:
-        wrong = differences(RunConfig.of(state["about"]), RunConfig.read(folder))
+        settings = {name: value for name, value in state["about"].items() if name != "samples"}
+        wrong = differences(RunConfig.of(settings), RunConfig.read(folder))
         if wrong:
             raise ValueError(f"it is of another run, with other {', '.join(wrong)}")
         trainer = build_trainer(config, encoder=encoder)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +20,8 @@ from snntorch_brp.runs.assemble import TEST_BATCH, load_data, start_trainer, tas
 from snntorch_brp.runs.config import RunConfig
 from snntorch_brp.runs.figures import RunFigures, save_figure
 from snntorch_brp.runs.folder import check_free, clear, locked
+from snntorch_brp.runs.identity import about_run, check_about, samples_of
+from snntorch_brp.runs.idle import idle_settings
 from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.files import write_whole
 from snntorch_brp.runtime.randomness import random_state, set_random_state
@@ -26,6 +30,8 @@ from snntorch_brp.training import BRPTrainer, Evaluation
 from snntorch_brp.training.callbacks import Callback, EarlyStopping, MetricsFile
 from snntorch_brp.training.checkpoint import Checkpoints, write_checkpoint
 from snntorch_brp.training.tensorboard import TensorBoard
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,14 +121,18 @@ def _train(
     sets = load_data(config, task=task)
     trainer = start_trainer(config, sets, device, task=task)
     load = partial(batches, workers=keeping.workers, rank=distributed.rank(), world_size=distributed.world_size())
+    samples = samples_of(sets)
     checkpoints = Checkpoints(
         folder / "checkpoints",
         every=keeping.checkpoint_every,
         keep=keeping.keep,
-        about=asdict(config),
-        check=lambda about: config.check_same(RunConfig.of(about)),
+        about=about_run(config, samples),
+        check=lambda found: check_about(found, config, samples),
     )
     first = distributed.rank() == 0
+    if first:
+        for line in idle_settings(config, task, trainer.net):
+            logger.warning(line)
     if not resumed:
         _try_out(trainer, sets)
         if first:
@@ -144,7 +154,7 @@ def _train(
         raise
     evaluation = replace(trainer.evaluate(load(sets.test, TEST_BATCH)), split=sets.split)
     if first:
-        _write_end(trainer, config, evaluation, folder, title=_title(config, sets))
+        _write_end(trainer, about_run(config, samples), evaluation, folder, title=_title(config, sets))
     return evaluation
 
 
@@ -182,13 +192,15 @@ def _callbacks(
     return [*stopping, MetricsFile(folder / "metrics.jsonl"), figures, *boards, checkpoints]
 
 
-def _write_end(trainer: BRPTrainer, config: RunConfig, evaluation: Evaluation, folder: Path, *, title: str) -> None:
+def _write_end(
+    trainer: BRPTrainer, about: dict[str, Any], evaluation: Evaluation, folder: Path, *, title: str
+) -> None:
     """Write the model, and its result on the test set."""
     model = {"network": trainer.net.state_dict(), "feedback": trainer.feedback.state_dict()}
-    write_checkpoint(folder / "model.pt", {**model, "about": asdict(config)})
+    write_checkpoint(folder / "model.pt", {**model, "about": about})
     result = {"accuracy": evaluation.accuracy, "loss": evaluation.loss, "samples": evaluation.count}
-    about = {"split": evaluation.split, "weights": f"last, after epoch {trainer.progress.epoch - 1}"}
-    write_whole(folder / "test.json", (json.dumps({**result, **about}, indent=2) + "\n").encode())
+    origin = {"split": evaluation.split, "weights": f"last, after epoch {trainer.progress.epoch - 1}"}
+    write_whole(folder / "test.json", (json.dumps({**result, **origin}, indent=2) + "\n").encode())
     save_figure(
         plots.confusion_matrix(evaluation.confusion, title=f"{title}: test set, last weights"),
         folder / "confusion.png",

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_brp.attachment import Attached, Online
+from snntorch_brp.finite import LOOK, check_finite, check_membranes
 from snntorch_brp.fused import FusedEngine, LoopedEngine, NotFusible, declined
 from snntorch_brp.fused.engine import LossOn
-from snntorch_brp.neurons import reset_state
+from snntorch_brp.neurons import reset_state, spiking_layers
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules import LocalRule, rule_named
 from snntorch_brp.runtime.graph import reach
@@ -176,8 +177,9 @@ class Executor:
                 given = self._given(x)
                 loss = self.loss(given, labels)
                 brp.clear()
-            else:
-                given = self._given(x)
+                return loss.detach(), self.rates(given.detach())
+            given = self._given(x)
+            with torch.autocast(x.device.type, enabled=False):  # whatever the caller has switched on
                 loss = self._scalar(given, labels)
                 brp.backward(loss, labels)
         return loss.detach(), self.rates(given.detach())
@@ -187,11 +189,18 @@ class Executor:
 
         A network that the fused engine cannot run, as one that carries hooks for as long as it is looked at, is run
         by its own modules: what comes out is the same.
+
+        Raises:
+            NotFinite: If a membrane or what the network gives is not finite.
         """
         if self.fused is not None:
             with contextlib.suppress(NotFusible):
                 return self.fused.run(x)
-        return self._given(x)
+        given = self._given(x)
+        membranes = {name: getattr(layer, "mem", None) for name, layer in spiking_layers(self.net).items()}
+        check_membranes({name: membrane for name, membrane in membranes.items() if isinstance(membrane, Tensor)})
+        check_finite({"what the network gives": given}, LOOK)
+        return given
 
     def rates(self, given: Tensor) -> Tensor:
         """The output rate y of each class, ``[B, K]``, of which the argmax is the class predicted.

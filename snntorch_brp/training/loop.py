@@ -22,7 +22,7 @@ from snntorch_brp.training.bars import bar_of
 from snntorch_brp.training.batch import Intake, next_batch
 from snntorch_brp.training.executor import Executor
 from snntorch_brp.training.guard import FiringWatch, check_gradients, check_weights
-from snntorch_brp.training.optimizing import Movement
+from snntorch_brp.training.optimizing import Movement, left_alone
 from snntorch_brp.training.results import Progress, StepResult
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Steps:
         self.optimizer, self.scheduler, self.clip_norm, self.sources = optimizer, scheduler, clip_norm, sources
         self.progress = Progress()
         self._first_step: FirstStep | None = FirstStep()
+        self._left_alone = set(left_alone(optimizer, net))  # which the user has been told
 
     def take(self, batch: Any, interrupt: Interrupt | None = None) -> tuple[StepResult | None, bool]:
         """One step of all processes, each with its part of the batch.
@@ -75,6 +76,7 @@ class Steps:
             if share.count == 0:
                 return None, False
             self.net.train()
+            self._tell_new_parameters()
             self.optimizer.zero_grad()
             here, right = self._learn(batch, share)
             stop_here = interrupt is not None and interrupt.requested
@@ -93,6 +95,19 @@ class Steps:
         result = StepResult(loss, round(correct), share.count)
         self.progress.add(result)
         return result, stop > 0
+
+    def _tell_new_parameters(self) -> None:
+        """Name what has been put into the network since the optimizer was made; looked for after steps 1, 2, 4, ..."""
+        if self.progress.step.bit_count() != 1:
+            return
+        left = [name for name in left_alone(self.optimizer, self.net) if name not in self._left_alone]
+        if left:
+            self._left_alone.update(left)
+            logger.warning(
+                "the optimizer lacks %s, put into the network after it was made: they are not trained; make an "
+                "optimizer and a trainer anew, or change weights in place, as in layer.weight.data.copy_(values)",
+                ", ".join(left),
+            )
 
     def _judge_first_step(self) -> None:
         if self._first_step is None or not self.executor.attached.propagation.local:

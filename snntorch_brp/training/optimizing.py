@@ -16,10 +16,8 @@ def check_optimizer(optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
     """
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ValueError("LBFGS evaluates the loss several times a step, which a local rule cannot: use Adam or SGD")
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
-    left = [name for name, p in trained.items() if id(p) not in held]
-    if trained and len(left) == len(trained):
+    left = left_alone(optimizer, net)
+    if left and len(left) == sum(p.requires_grad for p in net.parameters()):
         raise ValueError(
             "the optimizer holds no parameter of this network: make it with the network's own, as in "
             "torch.optim.Adam(net.parameters(), lr=1e-3)"
@@ -30,6 +28,12 @@ def check_optimizer(optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
             "if that is meant)",
             stacklevel=3,
         )
+
+
+def left_alone(optimizer: torch.optim.Optimizer, net: nn.Module) -> list[str]:
+    """The parameters of a network that are to be trained, and that the optimizer does not hold."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return [name for name, p in net.named_parameters() if p.requires_grad and id(p) not in held]
 
 
 def check_scheduler(scheduler: object) -> None:

@@ -77,9 +77,9 @@ def test_bad_sounds_are_told_apart(tmp_path):
     assert "damaged" in error()
 
 
-def flac(samples, rate=8000):
+def flac(samples, rate=8000, subtype="PCM_16"):
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="FLAC")
+    soundfile.write(buffer, samples, rate, format="FLAC", subtype=subtype)
     return buffer.getvalue()
 
 
@@ -92,6 +92,27 @@ def test_a_cut_wav_is_truncated(tmp_path):
     (tmp_path / "a.wav").write_bytes(whole.replace(struct.pack("<I", 6400), b"\xff\xff\xff\xff"))
     with pytest.raises(BadRecording, match="the header promises 4294967295"):
         read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
+def test_damaged_flac_sound_is_told(tmp_path, subtype, caplog):
+    """libsndfile gives out what is left of a damaged frame."""
+    content = bytearray(flac(tone(), subtype=subtype))
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    expected, _ = soundfile.read(path, dtype="float32")
+    assert np.array_equal(read_audio(path)[0].numpy(), expected)
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(BadRecording, match=r"a\.wav: "):
+        read_audio(path)
+    content[26:42] = bytes(16)  # no checksum: an encoder that wrote into a pipe
+    path.write_bytes(content)
+    try:
+        read_audio(path)
+        assert "a.wav holds no checksum of its sound" in caplog.text
+    except BadRecording:  # libFLAC noticed by itself
+        pass
 
 
 def test_a_flac_that_promises_too_much_sets_nothing_aside(tmp_path):

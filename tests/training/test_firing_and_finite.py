@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import K, batch, mlp, spread
+from networks import K, Looped, batch, mlp, spread
 from torch import nn
 
 from snntorch_brp import BRP, BRPTrainer, OutputOnly, RefractoryLeaky, firing_message
@@ -50,6 +50,24 @@ def test_a_weight_that_is_not_finite_stops_the_run(engine: str, tmp_path: Path) 
     state = read_checkpoint(kept)["trainer"]
     assert state["progress"]["step"] == 4
     assert all(value.isfinite().all() for value in state["network"].values())
+
+
+@pytest.mark.parametrize("what", ["a weight", "an output weight", "the input"])
+@pytest.mark.parametrize("engine", ["attach", "fused", "a loop inside"])
+def test_what_is_not_finite_is_not_tested_either(engine: str, what: str) -> None:
+    """A NaN never spikes, and an argmax hides it: neither loss nor class shows what came of it."""
+    net = spread(Looped() if engine == "a loop inside" else mlp(hidden=(8, 7)))
+    x, labels = batch()
+    if what == "the input":
+        x = x.index_fill(2, torch.tensor([1]), float("nan"))
+    else:
+        list(net.parameters())[0 if what == "a weight" else -2].data[0, 0] = float("nan")
+    trainer = trainer_of("attach" if engine == "a loop inside" else engine, net, encoder=lambda given: x)
+    given = torch.zeros(len(labels), 6), labels
+    with pytest.raises(NotFinite, match="is not finite"):
+        trainer.evaluate([given])
+    with pytest.raises(NotFinite, match="is not finite"):
+        trainer.predict(given[0])
 
 
 @ENGINES

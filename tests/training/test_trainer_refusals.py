@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -55,6 +56,39 @@ def test_an_optimizer_of_another_network_is_refused_and_of_a_part_is_told() -> N
     part = torch.optim.Adam(net.get_submodule("fc1").parameters())
     with pytest.warns(UserWarning, match=r"the optimizer lacks fc2\.weight, fc2\.bias"):
         BRPTrainer(net, num_classes=5, optimizer=part)
+
+
+def test_a_weight_that_the_optimizer_has_never_seen_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = trainer_of()
+    trainer.step(X, LABELS)
+    trainer.net.fc2 = nn.Linear(30, 5)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            trainer.step(X, LABELS)
+    told = [record.message for record in caplog.records if "the optimizer lacks" in record.message]
+    assert len(told) == 1
+    assert "the optimizer lacks fc2.weight, fc2.bias, put into the network after it was made" in told[0]
+
+
+@pytest.mark.parametrize("engine", ["attach", "fused"])
+def test_what_a_caller_has_switched_on_changes_no_gradient(engine: str) -> None:
+    gradients = []
+    for around in (nullcontext(), torch.autocast("cpu", torch.bfloat16)):
+        trainer = trainer_of(engine=engine, encoder=lambda x: (x > 0.3).float().expand(5, 8, 20))
+        with around:
+            trainer.step(X, LABELS)
+        gradients.append([p.grad for p in trainer.net.parameters()])
+    assert all(torch.equal(plain, other) for plain, other in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("engine", ["attach", "fused"])
+def test_a_loss_may_write_into_the_spikes_that_it_is_given(engine: str) -> None:
+    gradients = []
+    for loss in (lambda s, y: (s * 2).square().mean(), lambda s, y: s.mul_(2).square().mean()):
+        trainer = trainer_of(engine=engine, loss=loss, encoder=lambda x: (x > 0.3).float().expand(5, 8, 20))
+        trainer.step(X, LABELS)
+        gradients.append([p.grad for p in trainer.net.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
 def test_what_wants_a_closure_or_a_metric_is_refused() -> None:
