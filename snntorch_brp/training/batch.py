@@ -95,7 +95,7 @@ def on_device(x: Tensor, device: torch.device) -> Tensor:
         raise ValueError(f"x must be real, got {x.dtype}: use x.abs(), or x.real")
     if not x.numel():
         raise ValueError(f"x is an empty batch, shape {tuple(x.shape)}")
-    x = x.to(device)
+    x = x.detach().to(device)  # what made it is no part of the network, and learns nothing
     if not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x)).sum())
         raise ValueError(f"x holds {bad} values that are NaN or inf, of {x.numel()}: clean the data")
@@ -153,6 +153,7 @@ class Intake:
     def _fitting(self, spikes: object, size: int | None) -> Tensor:
         if not isinstance(spikes, Tensor):
             raise ValueError(f"the encoder must give spikes [T, B, ...], got {type(spikes).__name__}: does it return?")
+        spikes = spikes.detach()  # under either engine an encoder learns nothing
         if self.loops_inside:
             return spikes
         weight = next(self.net.parameters())
