@@ -96,6 +96,7 @@ def on_device(x: Tensor, device: torch.device) -> Tensor:
     if not x.numel():
         raise ValueError(f"x is an empty batch, shape {tuple(x.shape)}")
     x = x.detach().to(device)  # what made it is no part of the network, and learns nothing
+    x = x.clone() if x.is_inference() else x  # which autograd does not take
     if not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x)).sum())
         raise ValueError(f"x holds {bad} values that are NaN or inf, of {x.numel()}: clean the data")

@@ -171,7 +171,7 @@ class Executor:
                     logger.info(declined(reason))
                 if isinstance(self.fused, LoopedEngine) and not self.fused.steps:  # it never could
                     self.fused = None
-        with self.attached as brp:
+        with torch.enable_grad(), self.attached as brp:  # as the fused engine, which needs none
             if isinstance(brp, Online):
                 brp.teach(labels, steps=len(x))
                 given = self._given(x)

@@ -71,6 +71,8 @@ class Steps:
         Returns:
             What came of the whole batch, None where no process had any; and whether all shall stop.
         """
+        if torch.is_inference_mode_enabled():
+            raise ValueError("nothing can be learned inside torch.inference_mode(): take the step outside of it")
         with put_back_on_error(*self.sources):
             batch, share = self.intake.part(batch)
             if share.count == 0:

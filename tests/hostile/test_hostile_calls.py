@@ -116,6 +116,13 @@ AROUND: dict[str, Callable[[], AbstractContextManager[object]]] = {
 }
 
 
+def pickled(trainer: BRPTrainer, x: Tensor, labels: Tensor) -> BRPTrainer:
+    try:
+        return pickle.loads(pickle.dumps(trainer))
+    except AttributeError as error:  # snnTorch's surrogates are functions within functions
+        raise pickle.PicklingError(str(error)) from error
+
+
 def stopped_halfway(trainer: BRPTrainer, x: Tensor, labels: Tensor) -> BRPTrainer:
     """Ctrl-C where it hurts most: in the forward pass of the last module."""
     last = list(trainer.net.modules())[-1]
@@ -163,7 +170,7 @@ def there_and_back(trainer: BRPTrainer, x: Tensor, labels: Tensor) -> BRPTrainer
 BEFORE: dict[str, Callable[[BRPTrainer, Tensor, Tensor], BRPTrainer]] = {
     "nothing": lambda trainer, x, labels: trainer,
     "copied": lambda trainer, x, labels: copy.deepcopy(trainer),
-    "pickled": lambda trainer, x, labels: pickle.loads(pickle.dumps(trainer)),
+    "pickled": pickled,
     "stopped halfway": stopped_halfway,
     "refused a batch": refused,
     "tested": tested,
@@ -245,10 +252,9 @@ def attempt(draw: random.Random) -> str:
     try:
         trainer = BEFORE[before](trainer_of(net, rule, engine), x, labels)
         got = in_a_thread(take) if thread else take()
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, pickle.PicklingError, AttributeError) as error:
-        assert str(error), f"{told}: an error without a word"
-        plain = memory == "as it is" and of_labels == "as it is" and around == "nothing" and before == "nothing"
-        assert not plain, f"{told}: {error}"
+    except (ValueError, TypeError, RuntimeError, NotImplementedError, pickle.PicklingError) as error:
+        if not str(error) or (memory, of_labels, around, before) == ("as it is", "as it is", "nothing", "nothing"):
+            raise AssertionError(f"{told}: {type(error).__name__}: {error}") from error
         return "an error"
     try:
         check_equal(got, expected)  # type: ignore[arg-type]

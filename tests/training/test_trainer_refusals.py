@@ -73,12 +73,25 @@ def test_a_weight_that_the_optimizer_has_never_seen_is_told_once(caplog: pytest.
 @pytest.mark.parametrize("engine", ["attach", "fused"])
 def test_what_a_caller_has_switched_on_changes_no_gradient(engine: str) -> None:
     gradients = []
-    for around in (nullcontext(), torch.autocast("cpu", torch.bfloat16)):
+    for around in (nullcontext(), torch.autocast("cpu", torch.bfloat16), torch.no_grad()):
         trainer = trainer_of(engine=engine, encoder=lambda x: (x > 0.3).float().expand(5, 8, 20))
         with around:
             trainer.step(X, LABELS)
         gradients.append([p.grad for p in trainer.net.parameters()])
-    assert all(torch.equal(plain, other) for plain, other in zip(*gradients, strict=True))
+    for plain, *others in zip(*gradients, strict=True):
+        assert all(torch.equal(plain, other) for other in others)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"inside torch\.inference_mode"):
+        trainer.step(X, LABELS)
+
+
+@pytest.mark.parametrize("engine", ["attach", "fused"])
+def test_what_made_a_batch_learns_nothing(engine: str) -> None:
+    front = torch.ones(20, requires_grad=True)
+    trainer = trainer_of(engine=engine, encoder=lambda x: (front * (x > 0.3)).expand(5, 8, 20))
+    x = X.clone().requires_grad_()
+    trainer.step(x, LABELS)
+    assert x.grad is None
+    assert front.grad is None
 
 
 @pytest.mark.parametrize("engine", ["attach", "fused"])
