@@ -192,9 +192,7 @@ def _callbacks(
     return [*stopping, MetricsFile(folder / "metrics.jsonl"), figures, *boards, checkpoints]
 
 
-def _write_end(
-    trainer: BRPTrainer, about: dict[str, Any], evaluation: Evaluation, folder: Path, *, title: str
-) -> None:
+def _write_end(trainer: BRPTrainer, about: dict[str, Any], evaluation: Evaluation, folder: Path, *, title: str) -> None:
     """Write the model, and its result on the test set."""
     model = {"network": trainer.net.state_dict(), "feedback": trainer.feedback.state_dict()}
     write_checkpoint(folder / "model.pt", {**model, "about": about})

@@ -143,7 +143,7 @@ def refused(trainer: BRPTrainer, x: Tensor, labels: Tensor) -> BRPTrainer:
     return trainer
 
 
-def tested(trainer: BRPTrainer, x: Tensor, labels: Tensor) -> BRPTrainer:
+def after_testing(trainer: BRPTrainer, x: Tensor, labels: Tensor) -> BRPTrainer:
     trainer.evaluate([(x[:, :2], labels[:2])])
     trainer.predict(1 - x)
     trainer.observe(x[:2])
@@ -173,7 +173,7 @@ BEFORE: dict[str, Callable[[BRPTrainer, Tensor, Tensor], BRPTrainer]] = {
     "pickled": pickled,
     "stopped halfway": stopped_halfway,
     "refused a batch": refused,
-    "tested": tested,
+    "used for testing": after_testing,
     "attached by hand": attached_by_hand,
     "gradients left": with_gradients,
     "to float64 and back": there_and_back,

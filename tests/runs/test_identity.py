@@ -20,6 +20,7 @@ from snntorch_brp.paper.datasets import MNIST, DatasetInUse
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.stored import Run, stored_name
 from snntorch_brp.runs.identity import fingerprint, samples_of
+from snntorch_brp.tasks.registry import TASKS
 from snntorch_brp.training.checkpoint import read_checkpoint, write_checkpoint
 
 RUN = ["--model", "784-6-10", "--steps", "2", "--epochs", "2", "--batch-size", "10"]
@@ -131,7 +132,7 @@ def test_what_is_stored_of_other_data_is_not_shown_for_these(tmp_path: Path) -> 
     path = lab.out / "runs" / f"{stored_name(config, None)}.json"
     path.write_text(json.dumps(asdict(stored)))
     assert lab.train(dataset, "brp", 0) == stored  # of before this was kept
-    samples = samples_of(lab._load(lab.plan(dataset, "brp", 0)))
+    samples = samples_of(TASKS["mnist"].load(tmp_path / "data"))
     path.write_text(json.dumps(asdict(replace(stored, samples=samples))))
     assert lab.train(dataset, "brp", 0).samples == samples
     path.write_text(json.dumps(asdict(replace(stored, samples={**samples, "train": "40 samples, 00000000"}))))
