@@ -214,8 +214,8 @@ def learned(trainer: BRPTrainer, x: Tensor, labels: Tensor) -> Answer:
 
 def check_equal(got: Answer, expected: Answer) -> None:
     """Equal up to sums in another order, as other strides may bring them about: some hundred terms of float32."""
-    assert abs(got[0] - expected[0]) < 1e-6
-    assert got[1] == expected[1]
+    assert abs(got[0] - expected[0]) < 1e-6, f"loss {got[0]}, and not {expected[0]}"
+    assert got[1] == expected[1], f"{got[1]} right, and not {expected[1]}"
     for one, other in zip(got[2], expected[2], strict=True):
         assert (one is None) == (other is None)
         if one is None or other is None:
