@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snntorch_brp.runtime.verdicts import insist, verdicts_are_open
+
 
 def rate_encode(
     intensity: Tensor, steps: int, *, alpha: float = 1.0, generator: torch.Generator | None = None
@@ -133,18 +135,27 @@ def labels_checked(labels: Tensor) -> Iterator[None]:
         _known.reset(token)
 
 
-def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Raise a ValueError unless ``labels`` is an integer vector ``[B]`` of classes 0..K-1."""
+def check_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """Raise a ValueError unless ``labels`` is an integer vector ``[B]`` of classes 0..K-1.
+
+    Returns:
+        The labels. Where the answer lies on a device that is asked later (:mod:`snntorch_brp.runtime.verdicts`) they
+        are brought into 0..K-1, so that nothing fails on them before.
+    """
     if labels is not None and labels is _known.get():
-        return
+        return labels
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.numel() == 0:
         got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"labels must be a non-empty vector [B] of class numbers, got {got}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise ValueError(f"labels must be integers, got {labels.dtype}: use labels.long()")
-    low, high = torch.stack(labels.aminmax()).tolist()  # a GPU is waited for once
-    if low < 0 or high >= num_classes:
-        raise ValueError(f"labels must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {low}..{high}")
+    insist(((labels < 0) | (labels >= num_classes)).sum(), lambda _: _tell_range(labels, num_classes))
+    return labels.clamp(0, num_classes - 1) if verdicts_are_open() and labels.device.type != "cpu" else labels
+
+
+def _tell_range(labels: Tensor, num_classes: int) -> None:
+    low, high = torch.stack(labels.aminmax()).tolist()
+    raise ValueError(f"labels must lie in 0..{num_classes - 1} (num_classes={num_classes}), got {low}..{high}")
 
 
 def label_spikes(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from snntorch_brp.runtime.verdicts import insist
 
 LOOK = "look for NaN or inf in the input, or lower the learning rate"
 CLIP = "lower the learning rate, or clip gradients (clip_norm=1.0)"
@@ -15,21 +18,15 @@ class NotFinite(ValueError):
     """A loss, a membrane, a gradient or a weight has become NaN or infinite."""
 
 
-def all_finite(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Whether the sum of each tensor is finite, a scalar on their device that nobody has waited for yet.
-
-    Where it is false a value is NaN or infinite, or a sum has overflowed: :func:`check_finite` finds out.
-    """
-    sums = [tensor.detach().sum().float() for tensor in tensors.values()]
-    return torch.stack([each.to(sums[0].device) for each in sums]).isfinite().all() if sums else torch.tensor(True)
-
-
-def check_finite(tensors: Mapping[str, Tensor], cure: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], cure: str, *, lasting: bool = True) -> None:
     """Raise :class:`NotFinite` if one of some tensors is not finite; a GPU is waited for once.
 
     Args:
         tensors: By what they are, such as "the gradient of 'fc1.weight'".
         cure: What to do about it.
+        lasting: They can be held until the answer is there (:func:`snntorch_brp.runtime.verdicts.together`), as
+            weights can and what would be forgotten before cannot; all their sums are looked at then, and only in case
+            of need each number.
 
     Example:
         >>> check_finite({"the sum": torch.tensor([1.0, float("nan")])}, "use fewer")
@@ -37,12 +34,19 @@ def check_finite(tensors: Mapping[str, Tensor], cure: str) -> None:
         ...
         snntorch_brp.finite.NotFinite: the sum is not finite, in 1 of 2 places: use fewer
     """
-    if all_finite(tensors):
+    if not tensors:
+        return
+    if lasting:
+        sums = [tensor.detach().sum().float() for tensor in tensors.values()]
+        doubtful = ~torch.stack([each.to(sums[0].device) for each in sums]).isfinite().all()
+        insist(doubtful, lambda _: check_finite(tensors, cure, lasting=False))  # a sum may have overflowed
         return
     for name, tensor in tensors.items():
-        bad = int((~tensor.isfinite()).sum())
-        if bad:
-            raise NotFinite(f"{name} is not finite, in {bad} of {tensor.numel()} places: {cure}")
+        insist((~tensor.isfinite()).sum(), partial(_tell, name, tensor.numel(), cure))
+
+
+def _tell(name: str, places: int, cure: str, bad: int) -> None:
+    raise NotFinite(f"{name} is not finite, in {bad} of {places} places: {cure}")
 
 
 def check_membranes(membranes: Mapping[str, Tensor]) -> None:
@@ -53,7 +57,8 @@ def check_membranes(membranes: Mapping[str, Tensor]) -> None:
     Args:
         membranes: Potentials ``[B, *]`` by the name of the layer.
     """
-    check_finite({f"the membrane of layer '{name}'": membrane for name, membrane in membranes.items()}, LOOK)
+    named = {f"the membrane of layer '{name}'": membrane.detach() for name, membrane in membranes.items()}
+    check_finite(named, LOOK, lasting=all(membrane.device.type == "cpu" for membrane in named.values()))
 
 
 def check_loss(loss: Tensor) -> None:
@@ -71,6 +76,9 @@ def check_loss(loss: Tensor) -> None:
             "loss does not depend on the network: compute it from the output of a forward pass in training mode, with "
             "gradients enabled"
         )
-    value = loss.item()
-    if value != value or value in (float("inf"), float("-inf")):
-        raise NotFinite(f"loss is {value}: {LOOK}, or mend the loss function")
+    value = loss.detach()
+    insist(~value.isfinite().all(), lambda _: _tell_loss(value))
+
+
+def _tell_loss(value: Tensor) -> None:
+    raise NotFinite(f"loss is {value.item()}: {LOOK}, or mend the loss function")

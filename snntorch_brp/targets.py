@@ -10,18 +10,22 @@ from torch import Tensor
 
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.propagation import Propagation
+from snntorch_brp.runtime.verdicts import insist
 
 EncodeTargets = Callable[[Tensor], Tensor]
 """Maps a batch of targets to K signals, ``[B, K]`` or, one for every step, ``[T, B, K]``."""
 
 
-def check_targets(labels: Tensor, num_classes: int) -> None:
+def check_targets(labels: Tensor, num_classes: int) -> Tensor:
     """Check what a network is to be taught.
 
     Args:
         labels: Class numbers, integers ``[B]`` or one for every step ``[T, B]``; or real-valued signals ``[B, K]`` or
             ``[T, B, K]``.
         num_classes: Number of classes, or signals, K.
+
+    Returns:
+        The labels, as :func:`snntorch_brp.encoding.check_labels` gives them back.
 
     Raises:
         ValueError: If they are neither; the message says what they are and what fits.
@@ -33,12 +37,15 @@ def check_targets(labels: Tensor, num_classes: int) -> None:
                 f"step, got {tuple(labels.shape)}: use labels.long() for class numbers, or bring targets of another "
                 "shape to K signals with attach(..., encode_targets=lambda targets: ...)"
             )
-        if not torch.isfinite(labels).all():
-            raise ValueError("the targets hold NaN or inf: clean the data")
-    elif isinstance(labels, Tensor) and labels.dim() == 2:
-        check_labels(labels.flatten(), num_classes)
-    else:
-        check_labels(labels, num_classes)
+        insist((~torch.isfinite(labels)).sum(), _tell_not_finite)
+        return labels
+    if isinstance(labels, Tensor) and labels.dim() == 2:
+        return check_labels(labels.flatten(), num_classes).view_as(labels)
+    return check_labels(labels, num_classes)
+
+
+def _tell_not_finite(_: int) -> None:
+    raise ValueError("the targets hold NaN or inf: clean the data")
 
 
 def batch_of(labels: Tensor) -> int:

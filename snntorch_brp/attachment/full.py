@@ -22,6 +22,7 @@ from snntorch_brp.attachment.record import LayerRecord, Root
 from snntorch_brp.attachment.structure import Structure
 from snntorch_brp.finite import check_loss
 from snntorch_brp.propagation import OutputOnly, Propagation
+from snntorch_brp.runtime.verdicts import together
 from snntorch_brp.targets import EncodeTargets, batch_of, check_targets, reads_classes, target_signal
 
 
@@ -149,21 +150,21 @@ class Attached(Handle):
                 layer; the message names the layer. Nothing has changed then.
         """
         self._asked = True
-        labels = self._targets(labels)
-        if loss is not None:
-            check_loss(loss)
-        elif self.propagation.needs_output:
-            raise ValueError(f"{type(self.propagation).__name__} compares the output with the label: give a loss")
-        check_last_membranes(self._layers)
+        roots: list[Root] = []
+        outputs: list[LayerRecord] = []
+        with together():  # a GPU is waited for once
+            labels = self._targets(labels)
+            if loss is not None:
+                check_loss(loss)
+            elif self.propagation.needs_output:
+                raise ValueError(f"{type(self.propagation).__name__} compares the output with the label: give a loss")
+            check_last_membranes(self._layers)
+            if self.propagation.local:
+                roots, outputs = self._roots(loss, labels, scale)
         if not self.propagation.local:
             assert loss is not None
             (loss * scale).backward()
             return
-        last = check_sequence(self._layers, self._last, None if labels is None else batch_of(labels))
-        outputs = self._structure.check(loss, last)
-        hidden = [layer for layer in self._layers if layer not in outputs and layer.steps]
-        roots = self._output_roots(outputs, loss, scale)
-        roots += self._hidden_roots(hidden, outputs, labels, scale / last.batch if self.reduction == "mean" else scale)
         if self.names_firing_faults:
             self._advice.firing(self._layers, self._structure.hidden_parameters())
         try:
@@ -176,6 +177,17 @@ class Attached(Handle):
         if loss is not None:
             self._advice.unreached(self.net)
 
+    def _roots(
+        self, loss: Tensor | None, labels: Tensor | None, scale: float | Tensor
+    ) -> tuple[list[Root], list[LayerRecord]]:
+        """Where all gradients start, and which layers are outputs."""
+        last = check_sequence(self._layers, self._last, None if labels is None else batch_of(labels))
+        outputs = self._structure.check(loss, last)
+        hidden = [layer for layer in self._layers if layer not in outputs and layer.steps]
+        roots = self._output_roots(outputs, loss, scale)
+        roots += self._hidden_roots(hidden, outputs, labels, scale / last.batch if self.reduction == "mean" else scale)
+        return roots, outputs
+
     def _targets(self, labels: Tensor | None) -> Tensor | None:
         """The labels as the rule takes them, checked."""
         if labels is None:
@@ -187,8 +199,7 @@ class Attached(Handle):
             return None
         if self.encode_targets is not None:
             labels = self.encode_targets(labels)
-        check_targets(labels, self.feedback.num_classes)
-        return labels
+        return check_targets(labels, self.feedback.num_classes)
 
     def _output_roots(self, outputs: Sequence[LayerRecord], loss: Tensor | None, scale: float | Tensor) -> list[Root]:
         """Where the gradient of the loss starts."""

@@ -33,6 +33,7 @@ from snntorch_brp.fused.synapse import Saved, Synapse
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.runtime.graph import reach
+from snntorch_brp.runtime.verdicts import together
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,11 @@ class FusedEngine:
             ValueError: If the batch does not fit, the message says why; no gradient has changed then.
             NotFusible: If the network has changed and does not qualify any more, or does not take this input.
         """
-        check_labels(labels, self.feedback.num_classes)
+        with together():
+            return self._step(x, labels)
+
+    def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        labels = check_labels(labels, self.feedback.num_classes)
         if x.dim() < 2 or len(x) == 0 or x.shape[1] != len(labels):
             raise ValueError(f"x must be time first, [T, B={len(labels)}, ...], got shape {tuple(x.shape)}")
         self.steps = len(x)

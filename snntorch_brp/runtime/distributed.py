@@ -143,7 +143,7 @@ def share(count: int, shape: Sequence[int], device: torch.device) -> Share:
     mine[: 2 + len(shape)] = torch.tensor([count, len(shape), *shape])
     everyone = [torch.empty_like(mine) for _ in range(world_size())]
     dist.all_gather(everyone, mine)
-    rows = [row.tolist() for row in everyone]
+    rows = torch.stack(everyone).tolist()
     counts = [row[0] for row in rows]
     of_all = next((tuple(row[2 : 2 + row[1]]) for row in rows if row[0]), ())
     start = sum(counts[: rank()])
@@ -181,7 +181,7 @@ def random_numbers_by_rank(step: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def average_gradients(parameters: Iterable[Tensor], weight: float, *sums: float) -> list[float]:
+def average_gradients(parameters: Iterable[Tensor], weight: float, *sums: Tensor | float) -> Sequence[Tensor | float]:
     """Make every gradient the weighted mean over the processes, and add up some numbers on the way.
 
     Args:
@@ -193,19 +193,20 @@ def average_gradients(parameters: Iterable[Tensor], weight: float, *sums: float)
         The sums.
     """
     if not is_distributed():
-        return list(sums)
+        return sums
     learning = [p for p in parameters if p.requires_grad]
     widest = max((p.dtype for p in learning), key=lambda dtype: torch.finfo(dtype).bits)
     dtype = torch.promote_types(widest, torch.float32)
-    here = torch.tensor([*(p.grad is not None for p in learning), *sums], dtype=dtype, device=learning[0].device)
+    held = torch.tensor([p.grad is not None for p in learning], dtype=dtype)
+    here = [held.to(learning[0].device), *(torch.as_tensor(x).to(learning[0].device, dtype).view(1) for x in sums)]
     parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().to(dtype) * weight for p in learning]
-    flat = torch.cat([*parts, here])
+    flat = torch.cat([*parts, *here])
     dist.all_reduce(flat)
-    *gradients, tail = flat.split([*(p.numel() for p in learning), len(here)])
-    anywhere, totals = tail[: len(learning)].tolist(), tail[len(learning) :].tolist()
-    for p, gradient, held in zip(learning, gradients, anywhere, strict=True):
-        p.grad = gradient.view_as(p).to(p.dtype) if held else None
-    return totals
+    *gradients, tail = flat.split([*(p.numel() for p in learning), len(learning) + len(sums)])
+    totals = tail.tolist()
+    for p, gradient, anywhere in zip(learning, gradients, totals, strict=False):
+        p.grad = gradient.view_as(p).to(p.dtype) if anywhere else None
+    return totals[len(learning) :]
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.distributed import Share
+from snntorch_brp.runtime.verdicts import insist
 
 _ODD = (torch.uint16, torch.uint32, torch.uint64)  # few operations know them
 
@@ -68,7 +69,7 @@ def checked(
             "label at every step, regression or autoencoders put attach(net, rule, num_classes=K) into a loop of your "
             "own: brp.backward(loss, targets) takes [T, B], [B, K] and [T, B, K], and encode_targets any other"
         )
-    check_labels(labels, num_classes)
+    labels = check_labels(labels, num_classes)
     x = on_device(x, device)
     B, at = len(labels), 1 if encoded else 0
     if x.dim() <= at or x.shape[at] != B:
@@ -97,10 +98,13 @@ def on_device(x: Tensor, device: torch.device) -> Tensor:
         raise ValueError(f"x is an empty batch, shape {tuple(x.shape)}")
     x = x.detach().to(device)  # what made it is no part of the network, and learns nothing
     x = x.clone() if x.is_inference() else x  # which autograd does not take
-    if not torch.isfinite(x).all():
-        bad = int((~torch.isfinite(x)).sum())
-        raise ValueError(f"x holds {bad} values that are NaN or inf, of {x.numel()}: clean the data")
+    places = x.numel()
+    insist((~torch.isfinite(x)).sum(), lambda bad: _tell_not_finite(bad, places))
     return x
+
+
+def _tell_not_finite(bad: int, places: int) -> None:
+    raise ValueError(f"x holds {bad} values that are NaN or inf, of {places}: clean the data")
 
 
 class Intake:

@@ -18,6 +18,7 @@ from snntorch_brp.runtime import distributed
 from snntorch_brp.runtime.distributed import Share
 from snntorch_brp.runtime.interrupt import Interrupt
 from snntorch_brp.runtime.randomness import put_back_on_error
+from snntorch_brp.runtime.verdicts import together
 from snntorch_brp.training.bars import bar_of
 from snntorch_brp.training.batch import Intake, next_batch
 from snntorch_brp.training.executor import Executor
@@ -73,7 +74,10 @@ class Steps:
         """
         if torch.is_inference_mode_enabled():
             raise ValueError("nothing can be learned inside torch.inference_mode(): take the step outside of it")
-        with put_back_on_error(*self.sources):
+        on_cpu = self.intake.device.type == "cpu"
+        with put_back_on_error(*self.sources), together() as verdicts:
+            if not on_cpu:  # those of the step before, with all else that is asked of the device
+                check_weights(self.net)
             batch, share = self.intake.part(batch)
             if share.count == 0:
                 return None, False
@@ -86,6 +90,7 @@ class Steps:
                 self.net.parameters(), share.weight, here * share.weight, right, stop_here
             )
             check_gradients(self.net)
+            loss, correct = verdicts.settle(loss, correct)
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
         self._judge_first_step()
@@ -93,10 +98,11 @@ class Steps:
         self._judge_first_step()
         if self.scheduler is not None:
             self.scheduler.step()
-        check_weights(self.net)
+        if on_cpu:
+            check_weights(self.net)
         result = StepResult(loss, round(correct), share.count)
         self.progress.add(result)
-        return result, stop > 0
+        return result, bool(stop)
 
     def _tell_new_parameters(self) -> None:
         """Name what has been put into the network since the optimizer was made; looked for after steps 1, 2, 4, ..."""
@@ -119,7 +125,7 @@ class Steps:
         if self.progress.step > 1:
             self._first_step = None
 
-    def _learn(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> tuple[float, float]:
+    def _learn(self, batch: tuple[Tensor, Tensor] | None, share: Share) -> tuple[Tensor | float, Tensor | float]:
         """Fill the gradients; gives the loss, and how many samples were right."""
         spikes = self.intake.encoded(batch, share)
         if batch is None or spikes is None:
@@ -127,8 +133,7 @@ class Steps:
         labels = batch[1]
         with distributed.random_numbers_by_rank(self.progress.step, self.intake.device), labels_checked(labels):
             loss, y = self.executor.learn(spikes, labels)
-        loss, right = torch.stack([loss.double(), (y.argmax(1) == labels).sum().double()]).tolist()
-        return loss, right
+        return loss.double(), (y.argmax(1) == labels).sum()
 
 
 class EpochLoop:
@@ -183,6 +188,7 @@ class EpochLoop:
                     raise KeyboardInterrupt(f"stopped after step {now.step}, in epoch {now.epoch}")
         if not now.count:
             raise ValueError("the loader yields no batches: is the data set empty, or the loader used up?")
+        check_weights(self.steps.net)
         self.watch.report(now.epoch, self.steps.intake.device)
         if movement is not None and not self._stillness_told and movement.none():
             self._stillness_told = True

@@ -20,6 +20,7 @@ from snntorch_brp.feedback import Feedback
 from snntorch_brp.fused import FusedEngine
 from snntorch_brp.propagation import BRP, Propagation
 from snntorch_brp.runtime import distributed
+from snntorch_brp.runtime.verdicts import together
 from snntorch_brp.training.results import StepResult
 
 _DTYPES = sorted({value for value in vars(torch).values() if isinstance(value, torch.dtype)}, key=str)
@@ -135,18 +136,27 @@ class Pipeline:
         self.net.train()
         for x, labels in self._arriving(loader):
             self.optimizer.zero_grad()
-            label = self.propagation.label(labels, self.num_classes, len(x), torch.get_default_dtype())
+            x, result = self._learn(x, labels)
+            if not self.last:
+                self._hand_on(x, labels)
+            self.optimizer.step()
+            if result is not None:
+                yield result
+        if not self.last:
+            self._end()
+
+    def _learn(self, x: Tensor, labels: Tensor) -> tuple[Tensor, StepResult | None]:
+        """Run the layers of this stage and fill their gradients; gives what the next stage takes, or the result."""
+        label = self.propagation.label(labels, self.num_classes, len(x), torch.get_default_dtype())
+        with together() as verdicts:
             for place in self.places[self.rank]:
                 if place < len(self.engine.layers) - 1:
                     x = self.engine.learn_hidden(place, x, label)
                 else:
                     loss, y = self.engine.learn_output(x, labels)
-                    yield StepResult(loss.item(), int((y.argmax(1) == labels).sum()), len(labels))
-            if not self.last:
-                self._hand_on(x, labels)
-            self.optimizer.step()
-        if not self.last:
-            self._end()
+                    value, right = verdicts.settle(loss, (y.argmax(1) == labels).sum())
+                    return x, StepResult(value, int(right), len(labels))
+        return x, None
 
     def _arriving(self, loader: Iterable[Sequence[Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches for this stage: from the loader, or from the stage before."""
