@@ -50,15 +50,9 @@ class Tutorial:
         return image.expand(self.steps, *image.shape), labels
 
 
-def convolutional(
-    channels: tuple[int, int, int],
-    features: int,
-    neuron: Callable[[], nn.Module],
-    *,
-    kernels: tuple[int, int] = (5, 5),
-) -> nn.Sequential:
+def convolutional(channels: tuple[int, int, int], features: int, neuron: Callable[[], nn.Module]) -> nn.Sequential:
     """Convolution, max-pooling, neuron, twice, and a linear layer."""
-    first, second = (nn.Conv2d(*sizes, kernel) for sizes, kernel in zip(pairwise(channels), kernels, strict=True))
+    first, second = (nn.Conv2d(c_in, c_out, 5) for c_in, c_out in pairwise(channels))
     with torch.no_grad():
         first.weight.mul_(4)
         second.weight.mul_(2)
@@ -80,12 +74,14 @@ def _dense() -> nn.Sequential:
     return nn.Sequential(nn.Linear(784, 1000), next(neurons), nn.Linear(1000, 10), next(neurons))
 
 
-def _beta_of_st_mnist() -> nn.Module:
-    return snn.Leaky(0.95, spike_grad=surrogate.atan(), init_hidden=True)
-
-
 def _st_mnist() -> nn.Sequential:
-    return convolutional((2, 32, 64), 64, _beta_of_st_mnist, kernels=(4, 3))
+    first, second = nn.Conv2d(2, 32, 4), nn.Conv2d(32, 64, 3)
+    with torch.no_grad():
+        first.weight.mul_(4)
+        second.weight.mul_(2)
+    neurons = (snn.Leaky(0.95, init_hidden=True) for _ in range(3))
+    output = nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 10), next(neurons)
+    return nn.Sequential(first, next(neurons), second, next(neurons), *output)
 
 
 def deep(convolutions: int, *, width: int = 32) -> nn.Sequential:
@@ -108,7 +104,7 @@ TUTORIALS = {
     "tutorial5": Tutorial(_dense, (784,), 25, 128, 0.25, True),
     "tutorial6": Tutorial(lambda: convolutional((1, 12, 64), 1024, _fast), (1, 28, 28), 50, 128, 0.25, True),
     "tutorial7": Tutorial(lambda: convolutional((2, 12, 32), 800, _atan), (2, 34, 34), 31, 32, 0.05, False),
-    "st-mnist": Tutorial(_st_mnist, (2, 10, 10), 40, 32, 0.05, False),
+    "st-mnist": Tutorial(_st_mnist, (2, 10, 10), 89, 32, 0.05, False),
     "deep3": Tutorial(lambda: deep(3), (3, 32, 32), 8, 32, 1.0, True),
     "deep6": Tutorial(lambda: deep(6), (3, 32, 32), 8, 32, 1.0, True),
     "deep9": Tutorial(lambda: deep(9), (3, 32, 32), 8, 32, 1.0, True),
