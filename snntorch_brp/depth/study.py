@@ -45,7 +45,7 @@ def reproduce(lab: Lab) -> Result:
         _draw_readers(bars, whole)
     notes = [
         "Trials choose: one seed, the validation part. Test: read once, after the last epoch. Seconds "
-        "are of the processor, validation included: a network at rest takes half of them. Linear readers (ridge "
+        "are of the processor, validation included: a network at rest takes fewer of them. Linear readers (ridge "
         "regression from rates, those of convolutions pooled to 4x4) learn from at most "
         f"{PROBED:,} training samples and are judged on the validation part.",
         *lab.left_out(*DATASETS),
