@@ -98,7 +98,7 @@ class Attached(Handle):
         if not self._listening():
             return given
         if not layer.steps:
-            layer.check_rested(given)
+            layer.check_rested(None if given else getattr(layer.module, "mem", None))
             return given
         if not layer.continues_from(given):
             self._tell_dropped()
@@ -150,6 +150,7 @@ class Attached(Handle):
                 layer; the message names the layer. Nothing has changed then.
         """
         self._asked = True
+        traced = self._gather()
         roots: list[Root] = []
         outputs: list[LayerRecord] = []
         with together():  # a GPU is waited for once
@@ -160,7 +161,7 @@ class Attached(Handle):
                 raise ValueError(f"{type(self.propagation).__name__} compares the output with the label: give a loss")
             check_last_membranes(self._layers)
             if self.propagation.local:
-                roots, outputs = self._roots(loss, labels, scale)
+                roots, outputs = self._roots(loss, labels, scale, traced=traced)
         if not self.propagation.local:
             assert loss is not None
             (loss * scale).backward()
@@ -174,15 +175,23 @@ class Attached(Handle):
                 layer.finish()
             self.clear()
         self._structure.settle(outputs, known=loss is not None)
+        self._let_trace()
         if loss is not None:
             self._advice.unreached(self.net)
 
     def _roots(
-        self, loss: Tensor | None, labels: Tensor | None, scale: float | Tensor
+        self, loss: Tensor | None, labels: Tensor | None, scale: float | Tensor, *, traced: bool
     ) -> tuple[list[Root], list[LayerRecord]]:
-        """Where all gradients start, and which layers are outputs."""
+        """Where all gradients start, and which layers are outputs.
+
+        Args:
+            loss: As :meth:`backward` was given it, like the next two.
+            labels: The labels, checked.
+            scale: Factor on every gradient.
+            traced: Layers ran inside a compiled graph, whose parts cannot be told from one another.
+        """
         last = check_sequence(self._layers, self._last, None if labels is None else batch_of(labels))
-        outputs = self._structure.check(loss, last)
+        outputs = self._structure.outputs if traced else self._structure.check(loss, last)
         hidden = [layer for layer in self._layers if layer not in outputs and layer.steps]
         roots = self._output_roots(outputs, loss, scale)
         roots += self._hidden_roots(hidden, outputs, labels, scale / last.batch if self.reduction == "mean" else scale)
@@ -256,6 +265,25 @@ class Attached(Handle):
         return by_class(
             window.spikes.flatten(2) if stepwise else window.rate.flatten(1), classes, rule, outputs[0].name
         )
+
+    def _let_trace(self) -> None:
+        """Let torch.compile follow what layers do, once it is known what they are, and where nothing else listens."""
+        hears_itself = any(isinstance(getattr(layer.module, "recurrent", None), nn.Module) for layer in self._layers)
+        listening = self._compared or "inputs" in self.keeps or ("current" in self.keeps and hears_itself)
+        if listening or not self._structure.known:
+            return
+        for layer in self._layers:
+            layer.trace.role = "output" if layer in self._structure.outputs else "hidden"
+            layer.trace.keeps_current = "current" in self.keeps
+
+    def _gather(self) -> bool:
+        """Take over what layers did inside compiled graphs; says whether they did anything there."""
+        hidden = [layer for layer in self._layers if layer.trace.role == "hidden" and layer.gather(self.keeps)]
+        steps = 0 if not hidden or hidden[0].whole else hidden[0].steps
+        others = [layer for layer in self._layers if layer.trace.role != "hidden" and layer.gather(self.keeps, steps)]
+        traced = [layer for layer in self._layers if layer in hidden or layer in others]
+        self._last = next((layer for layer in reversed(traced) if layer.steps), self._last)
+        return bool(traced)
 
     def _tell_dropped(self) -> None:
         if self._last is not None and not self._asked:

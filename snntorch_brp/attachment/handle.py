@@ -81,10 +81,12 @@ class Handle(ABC):
                     "call .remove() on its handle"
                 )
         for layer in self._layers:
-            self._hooks.append(
-                layer.module.register_forward_pre_hook(BeforeLayer(self._before, layer), with_kwargs=True)
+            before, after = (
+                BeforeLayer(self._before, layer, self._listening),
+                AfterLayer(self._after, layer, self._listening),
             )
-            self._hooks.append(layer.module.register_forward_hook(AfterLayer(self._after, layer), with_kwargs=True))
+            self._hooks.append(layer.module.register_forward_pre_hook(before, with_kwargs=True))
+            self._hooks.append(layer.module.register_forward_hook(after, with_kwargs=True))
             recurrent = getattr(layer.module, "recurrent", None)
             if self.consolidation.without_recurrence and isinstance(recurrent, nn.Module):
                 self._hooks.append(recurrent.register_forward_pre_hook(cut_inputs))

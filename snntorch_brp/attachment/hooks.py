@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,17 +22,31 @@ class Attaching:
 class _Hook(Attaching):
     """A hook that calls one method of the handle, out of torch.compile's sight: its records change with every call.
 
+    Once it is known what the layer is, torch.compile follows :class:`snntorch_brp.attachment.traced.Trace` instead.
     Where nothing has been compiled, torch's compiler, slow to import, is left alone.
+
+    Args:
+        call: The handle's method.
+        layer: The layer.
+        listening: Whether there is something to learn.
     """
 
-    def __init__(self, call: Callable[..., Any], layer: LayerRecord) -> None:
-        self.call, self.layer, self.hidden = call, layer, False
+    def __init__(self, call: Callable[..., Any], layer: LayerRecord, listening: Callable[[], bool]) -> None:
+        self.call, self.layer, self.listening, self.hidden = call, layer, listening, False
+        self.trace = layer.trace
         self.hide()
+
+    def traced(self) -> bool:
+        """Whether a graph is being compiled that takes in what the handle needs to know."""
+        return torch.compiler.is_compiling() and self.trace.role != ""
 
     def hide(self) -> None:
         """Keep torch.compile from tracing into the handle, once it is there."""
         if not self.hidden and "torch._dynamo" in sys.modules:
-            reason = "attach keeps what every layer does outside the compiled graph: compile without fullgraph=True"
+            reason = (
+                "attach reads in the first sequence who hears whom, outside of any graph: learn from one batch before "
+                "the network is compiled, or compile it without fullgraph=True"
+            )
             self.call, self.hidden = torch.compiler.disable(self.call, reason=reason), True
 
 
@@ -41,9 +55,13 @@ class BeforeLayer(_Hook):
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Called before the layer runs; gives the arguments that it runs with."""
-        self.hide()
         positional, named = args[1:], {name: value for name, value in kwargs.items() if name != "input_"}
-        states = self.call(self.layer, [*positional, *named.values()])
+        states: Sequence[Any] = [*positional, *named.values()]
+        if not self.traced():
+            self.hide()
+            states = self.call(self.layer, states)
+        elif self.listening():
+            states = self.trace.before(module, states)
         kwargs = {**kwargs, **dict(zip(named, states[len(positional) :], strict=True))}
         return (*args[:1], *states[: len(positional)]), kwargs
 
@@ -53,8 +71,11 @@ class AfterLayer(_Hook):
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Called after the layer has run; gives what it returns."""
-        self.hide()
-        return self.call(self.layer, args[0] if args else kwargs["input_"], output)
+        current = args[0] if args else kwargs["input_"]
+        if not self.traced():
+            self.hide()
+            return self.call(self.layer, current, output)
+        return self.trace.after(module, current, output) if self.listening() else None
 
 
 class Listener(Attaching):

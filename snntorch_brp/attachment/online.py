@@ -19,8 +19,9 @@ from snntorch_brp.attachment.handle import Handle, Synapse
 from snntorch_brp.attachment.hooks import Listener
 from snntorch_brp.attachment.learning_synapse import Called, LearningSynapse
 from snntorch_brp.attachment.lesson import Lesson
-from snntorch_brp.attachment.record import LayerRecord, tensors_in
+from snntorch_brp.attachment.record import LayerRecord
 from snntorch_brp.attachment.requirements import check_layers, check_rule
+from snntorch_brp.attachment.states import tensors_in
 from snntorch_brp.attachment.step import Progress, Root, Step
 from snntorch_brp.consolidation import Gradients, PseudoGradient
 from snntorch_brp.propagation import Propagation

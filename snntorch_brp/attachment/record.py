@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from snntorch_brp.activity import Activity
+from snntorch_brp.attachment.states import mapped, tensors_in
+from snntorch_brp.attachment.traced import Trace
 from snntorch_brp.consolidation import Gradients
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.neurons import takes_sequence
@@ -39,6 +41,7 @@ class LayerRecord:
         self.module = module
         self.view = view
         self.whole = takes_sequence(module)
+        self.trace = Trace(whole=self.whole)
         self._left: weakref.ref[Tensor] | None = None  # the membrane that the last finished sequence left behind
         self.clear()
 
@@ -54,20 +57,47 @@ class LayerRecord:
         self.cuts: list[tuple[Tensor, Tensor]] = []  # what was emitted and the leaf that was handed on in its place
         self._last_cuts: dict[int, tuple[Tensor, Tensor]] = {}  # of the last call: by leaf, the leaf and its original
         self._window: Activity | None = None
+        self.trace.clear()
 
     def finish(self) -> None:
-        """Remember what membrane the sequence leaves on the module, now that its graph is used up."""
+        """Take the used up graph off the states that the sequence leaves on the module, and remember its membrane.
+
+        A compiled network that reads them, if only to reset them, would go back through that graph once more.
+        """
+        _replace_held(self.module, lambda tensor: tensor.detach() if tensor.requires_grad else tensor)
         membrane = getattr(self.module, "mem", None)
         self._left = weakref.ref(membrane) if isinstance(membrane, Tensor) else None
 
-    def check_rested(self, given: Sequence[Any]) -> None:
+    def gather(self, keeps: frozenset[str], steps: int = 0) -> bool:
+        """Take over what the layer did inside compiled graphs; says whether it did anything there.
+
+        Args:
+            keeps: As in :meth:`record`.
+            steps: Number of steps of the sequence, where other layers tell.
+
+        Raises:
+            RuntimeError: As :meth:`check_rested` and :meth:`record`.
+        """
+        pages = self.trace.pages(steps)
+        if pages:
+            self.check_rested(pages[0].start)
+            self.called = True
+        for page in pages:
+            if page.spikes.requires_grad:
+                self.record(page.spikes, page.current, page.membrane, keeps)
+        return bool(pages)
+
+    def check_rested(self, start: Any) -> None:
         """Check that a sequence does not start from where the last one ended, by oversight.
+
+        Args:
+            start: The membrane that it starts from.
 
         Raises:
             RuntimeError: If it does.
         """
-        left = None if self._left is None or self.whole or given else self._left()
-        if left is not None and left is getattr(self.module, "mem", None):
+        left = None if self._left is None or self.whole else self._left()
+        if left is not None and left is start:
             raise RuntimeError(
                 f"layer '{self.name}' was not reset since the last sequence: call brp.reset() or "
                 "snntorch_brp.reset_state(net) before each sequence, or detach the state to go on from it"
@@ -107,9 +137,9 @@ class LayerRecord:
             return kept if leaf is tensor else tensor
 
         _replace_held(self.module, original)
-        return [_mapped(state, original) for state in given]
+        return [mapped(state, original) for state in given]
 
-    def record(self, spikes: Tensor, current: Tensor, membrane: Any, keeps: frozenset[str]) -> None:
+    def record(self, spikes: Tensor, current: Any, membrane: Any, keeps: frozenset[str]) -> None:
         """Keep one call: what the consolidation ``keeps``, and no more.
 
         Raises:
@@ -160,7 +190,7 @@ class LayerRecord:
                 leaves[id(tensor)] = (tensor, leaf)
             return leaves[id(tensor)][1]
 
-        handed_on = _mapped(output, cut)
+        handed_on = mapped(output, cut)
         _replace_held(self.module, cut)
         self._last_cuts = {id(leaf): (leaf, tensor) for tensor, leaf in leaves.values()}
         self.cuts += [pair for pair in leaves.values() if pair[1].requires_grad and (keep_all or watch_spikes)]
@@ -209,25 +239,9 @@ class LayerRecord:
         return [(tensor, gradient) for tensor, gradient in roots if tensor.requires_grad]
 
 
-def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
-    """All tensors among the values, also those in tuples: DeltaLeaky's state is a pair."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, tuple):
-            yield from tensors_in(value)
-
-
-def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The value with each of its tensors, also those in tuples, replaced."""
-    if isinstance(value, Tensor):
-        return function(value)
-    return tuple(_mapped(part, function) for part in value) if type(value) is tuple else value
-
-
 def _replace_held(module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
     """Replace each tensor that a module keeps, parameters aside."""
     for holder in (vars(module), module._buffers):
         for key, value in holder.items():
             if isinstance(value, Tensor | tuple):
-                holder[key] = _mapped(value, function)
+                holder[key] = mapped(value, function)

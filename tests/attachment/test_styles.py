@@ -231,14 +231,6 @@ with attach(net, "brp", num_classes=K) as brp:
     assert "recompile_limit" not in done.stderr
 
 
-def test_fullgraph_is_refused_with_a_sentence() -> None:
-    torch.compiler.reset()  # what other tests have compiled of the same code
-    net = spread(Looped())
-    compiled = torch.compile(net, backend="eager", fullgraph=True)
-    with attach(net, BRP(), num_classes=K), pytest.raises(RuntimeError, match="compile without fullgraph=True"):
-        compiled(batch()[0])
-
-
 @pytest.mark.parametrize("neuron", [RefractoryLeaky, leaky])
 def test_under_bf16_autocast(neuron) -> None:
     x, labels = batch(size=16)
