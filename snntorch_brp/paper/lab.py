@@ -246,7 +246,7 @@ class Lab:
     def _train(self, plan: Plan, dataset: DatasetInUse, probe: Probe | None, *, kept: Path) -> Run:
         config = plan.config
         sets = self._load(plan)
-        samples = samples_of(sets)
+        samples = _samples(sets)
         judged, held_out = sets.test, ""
         if sets.validation is not None:
             judged, held_out = sets.validation, f", {config.validation:.0%} of the training part held out to judge by"
@@ -293,7 +293,7 @@ class Lab:
         if stored.samples is None or stored.config["data"] == plan.config.data:
             return
         try:
-            check_samples(stored.samples, samples_of(self._load(plan)))
+            check_samples(stored.samples, _samples(self._load(plan)))
         except ValueError as error:
             raise unusable(path, str(error)) from None
 
@@ -318,6 +318,11 @@ class _Findings(Callback):
     def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / "probe.json", json.dumps(self.probe.rows).encode())
+
+
+def _samples(sets: TrainTest) -> dict[str, str]:
+    """Fingerprints of what a training reads: where it is judged on held-out training data, nothing of the test set."""
+    return samples_of(sets if sets.validation is None else sets._replace(test=None))  # type: ignore[arg-type]
 
 
 def machine(device: str) -> str:

@@ -22,6 +22,7 @@ def fingerprint(dataset: Dataset) -> str:
     It tells another data set, other files in the folder and another split; not one changed sample among thousands.
 
     Example:
+        >>> from torch.utils.data import TensorDataset
         >>> fingerprint(TensorDataset(torch.zeros(3, 2), torch.arange(3)))
         '3 samples, 3f647235'
     """

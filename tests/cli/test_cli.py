@@ -167,7 +167,7 @@ def test_rules_regions_and_encoders_are_chosen_from_the_shell(tmp_path: Path) ->
     assert isinstance(run.encoder, DirectEncoder)
     assert (10, 4, 2, 2) in {tuple(buffer.shape) for buffer in run.feedback.buffers()}
     optimizer = build_trainer(run.config).optimizer
-    assert [group["lr"] for group in optimizer.param_groups] == [TASKS["digits"].lr, 0.01]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, TASKS["digits"].lr]  # hidden layers first
     assert main(["evaluate", str(tmp_path / "run"), "--device", "cpu"]) == 0
 
 

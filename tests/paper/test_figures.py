@@ -96,6 +96,10 @@ def test_all_figures_and_tables_and_their_page(tmp_path: Path, capsys: pytest.Ca
             assert row["data"] if name == "table1" else "in place of MNIST" in row["data"]
             if name == "label-only":
                 assert "25 training, 5 validation, 20 test" in row["split"]
+            elif name == "depth":
+                assert "27 training, 3 validation, 20 test" in row["split"]
+            elif name == "settings":
+                assert "held out to judge by; 21 train, 9 test" in row["split"]
             elif name != "table1":
                 assert "30 train, 20 test" in row["split"]
                 assert (row["epochs"], row["seeds"]) == ("2" if name == "fig7" else "1", "2")
