@@ -7,6 +7,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from torch import nn
 
@@ -92,11 +93,11 @@ def build(specs: Sequence[Spec], input_shape: Sequence[int], neuron: Neuron) -> 
     for spec in specs[:first]:
         made.add(spec)
     starts = [i for i, spec in enumerate(specs) if isinstance(spec, Conv | Dense)]
-    if not starts or not isinstance(specs[starts[-1]], Dense):
-        raise ValueError("a network ends with a fully connected layer of one neuron a class, such as FC10")
-    for start, end in zip(starts, [*starts[1:], len(specs)], strict=True):
+    for start, end in pairwise([*starts, len(specs)]):
         for spec in _completed(specs[start:end]):
             made.add(spec)
+    if not starts or not isinstance(specs[starts[-1]], Dense):
+        raise ValueError("a network ends with a fully connected layer of one neuron a class, such as FC10")
     return nn.Sequential(OrderedDict(made.modules))
 
 
