@@ -1,7 +1,8 @@
 """The fused engine: sequential networks layer by layer, all steps at once, in memory that does not grow with depth.
 
 In the order of reading: ``layers`` says what qualifies, ``engine`` does a step, ``synapse`` is the contract of what
-lies between neurons (``linear_synapse``, ``conv_synapse``, ``block_synapse``, ``autograd_synapse`` keep it),
+lies between neurons (``linear_synapse``, ``conv_synapse``, which chooses between ``event_conv_synapse`` and
+``dense_conv_synapse``, ``block_synapse``, ``autograd_synapse`` keep it),
 ``dynamics`` that of the neurons, ``scan`` the leaky ones over time, ``pseudo_gradients`` their surrogates,
 ``learned_constants`` their learned decays and thresholds, ``module_neuron`` all other neurons, ``readout`` none.
 ``looped`` runs networks with a ``forward`` of their own, which ``tracing`` reads. The rest is speed: ``dispatch`` picks

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snntorch_brp.fused import sparse_conv
-from snntorch_brp.fused.synapse import Saved, Synapse, batched, rounding, stateless, unbatched
+from snntorch_brp.fused.synapse import Request, Saved, Synapse, batched, rounding, stateless, unbatched
 from snntorch_brp.weight_standardization import effective_weight
 
 
@@ -24,23 +24,14 @@ class AutogradSynapse(Synapse):
         """Batch statistics are of the whole batch."""
         return any(by_step(module) for module in self.modules)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        keep_for_backward: bool = True,
-        input_grad: bool = False,
-        transient: bool = False,
-        bf16_terms: int = 3,
-        repeats: int = 1,
-    ) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
         """See :class:`Synapse`."""
-        with torch.set_grad_enabled(keep_for_backward), rounding(x, bf16_terms):
-            source = x.detach().requires_grad_(input_grad)
+        with torch.set_grad_enabled(request.keep_for_backward), rounding(x, request.bf16_terms):
+            source = x.detach().requires_grad_(request.input_grad)
             z, (B, T) = batched(source)
             for module in self.modules:
                 if by_step(module):
-                    z = batch_normby_step(z, module, T, repeats)
+                    z = batch_normby_step(z, module, T, request.repeats)
                 elif isinstance(module, nn.Conv1d | nn.Conv2d) and self._sparse(z, module):
                     z = sparse_conv.SparseConvolution.apply(z, effective_weight(module), module.bias, module)
                 else:

@@ -10,14 +10,13 @@ maximum are found again, and y becomes its own gradient::
 from __future__ import annotations
 
 import ctypes
-import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from snntorch_brp.fused.buffers import recycled
-from snntorch_brp.fused.build import check_structs, library
+from snntorch_brp.fused.build import Kernels
 from snntorch_brp.fused.pointers import address
 from snntorch_brp.fused.sparse_conv import Pool
 
@@ -29,6 +28,9 @@ class _Block(ctypes.Structure):
         (name, ctypes.c_int64)
         for name in ("images", "steps", "height", "width", "channels", "pool_h", "pool_w", "maximum")
     ]
+
+
+_kernels = Kernels("block", (_Block,))
 
 
 @dataclass
@@ -60,7 +62,7 @@ def nothing(y: Tensor, T: int) -> Affine:
 def statistics(y: Tensor, T: int) -> tuple[Tensor, Tensor]:
     """Mean and variance, without correction, of each step and channel of ``y``, ``[B T, H, W, C]``."""
     mean, variance = (torch.zeros(T, y.shape[-1], dtype=torch.float64, device="cpu") for _ in range(2))
-    _function("block_moments", y.dtype)(
+    _kernels(f"block_moments_{_NAMES[y.dtype]}")(
         address(y, "currents", dtype=y.dtype, shape=y.shape),
         ctypes.byref(_block(y, T, Pool())),
         *(address(x, "moments", dtype=x.dtype, shape=x.shape, written=True) for x in (mean, variance)),
@@ -72,7 +74,7 @@ def forward(y: Tensor, affine: Affine, pool: Pool) -> Tensor:
     """``scale y + shift``, pooled: ``[B T, H', W', C]`` from ``[B T, H, W, C]``, sample-major, contiguous."""
     T, size = len(affine.scale), _pooled(y, pool)
     out = recycled(size, like=y)
-    _function("block_forward", y.dtype)(
+    _kernels(f"block_forward_{_NAMES[y.dtype]}")(
         address(y, "currents", dtype=y.dtype, shape=y.shape),
         ctypes.byref(_block(y, T, pool)),
         *_coefficients(y, affine.scale, affine.shift),
@@ -97,7 +99,7 @@ def backward_(y: Tensor, affine: Affine, pool: Pool, g: Tensor) -> Gradients:
     of_g, of_gy = (torch.zeros(T, C, dtype=torch.float64, device="cpu") for _ in range(2))
     common = (ctypes.byref(_block(y, T, pool)), *_coefficients(y, affine.scale, affine.shift))
     gradient = address(g, "gradients", dtype=y.dtype, shape=_pooled(y, pool))
-    _function("block_sums", y.dtype)(
+    _kernels(f"block_sums_{_NAMES[y.dtype]}")(
         address(y, "currents", dtype=y.dtype, shape=y.shape),
         *common,
         gradient,
@@ -111,7 +113,7 @@ def backward_(y: Tensor, affine: Affine, pool: Pool, g: Tensor) -> Gradients:
         offset = -slope * of_g / n - turn * affine.mean
         bias = torch.zeros_like(bias)  # a constant is taken away with the mean
     held = [x.to(y.dtype) for x in (slope, turn, offset)]  # alive until the call is over
-    _function("block_backward", y.dtype)(
+    _kernels(f"block_backward_{_NAMES[y.dtype]}")(
         address(y, "currents", dtype=y.dtype, shape=y.shape, written=True),
         *common,
         gradient,
@@ -135,18 +137,3 @@ def _block(y: Tensor, T: int, pool: Pool) -> _Block:
 def _coefficients(y: Tensor, *values: Tensor) -> list[ctypes.c_void_p]:
     shape = (len(values[0]), y.shape[-1])
     return [address(x, "a coefficient", dtype=y.dtype, shape=shape) for x in values]
-
-
-def _function(name: str, dtype: torch.dtype) -> ctypes._NamedFuncPointer:
-    kernels = library()
-    if kernels is None:
-        raise RuntimeError("there are no compiled kernels")
-    _check(kernels)
-    function = getattr(kernels, f"{name}_{_NAMES[dtype]}")
-    function.restype = None
-    return function
-
-
-@functools.cache
-def _check(kernels: ctypes.CDLL) -> None:
-    check_structs(kernels, "block_struct_sizes", {"Block": _Block})

@@ -14,11 +14,11 @@ from snntorch_brp.fused.autograd_synapse import by_step, track
 from snntorch_brp.fused.block import Affine
 from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
 from snntorch_brp.fused.synapse import (
+    Request,
     Saved,
     Synapse,
     accumulate,
     batched,
-    first_pooling,
     plain_windows,
     unbatched,
     weight_with_its_way_back,
@@ -67,25 +67,13 @@ class BlockSynapse(Synapse):
 
     def receive(self, shape: Sequence[int]) -> None:
         """Leave a first average pooling to the neurons where they have a height and a width."""
-        before = list(self.modules)[: self._place]
-        dimensions = 2 if before and isinstance(before[0], nn.AvgPool1d) else 3
-        self.pool = first_pooling(before) if self.behind_neuron and len(shape) == dimensions else (1, 1)
-        self._before = before if self.pool == (1, 1) else before[1:]
+        self._before = self.leave_pooling(list(self.modules)[: self._place], shape)
 
     def preferred_input(self, dtype: torch.dtype, bf16_terms: int) -> tuple[tuple[int, int], torch.dtype]:
         """In one byte each, unless pooling makes fractions of them."""
         return self.pool, torch.uint8 if self.pool == (1, 1) else dtype
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        keep_for_backward: bool = True,
-        input_grad: bool = False,
-        transient: bool = False,
-        bf16_terms: int = 3,
-        repeats: int = 1,
-    ) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
         """See :class:`Synapse`."""
         z, (B, T) = batched(x)
         z = self._images(z)
@@ -95,7 +83,7 @@ class BlockSynapse(Synapse):
         flat = y.dim() == 3
         y = y.unsqueeze(1) if flat else y
         for norm, pool in self._passes:
-            affine = block.nothing(y, T) if norm is None else normalizing(y, norm, T, repeats)
+            affine = block.nothing(y, T) if norm is None else normalizing(y, norm, T, request.repeats)
             saved.passes.append((y, affine))
             y = block.forward(y, affine, pool)
         y = y.squeeze(1) if flat else y

@@ -19,8 +19,9 @@ import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from snntorch_brp.runtime.files import write_whole
 
@@ -50,22 +51,40 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def check_structs(kernels: ctypes.CDLL, name: str, structs: Mapping[str, type[ctypes.Structure]]) -> None:
-    """See that Python and C++ agree on the size of the structs that they hand each other.
+class Kernels(NamedTuple):
+    """The kernels of one source, by name.
 
-    Args:
-        kernels: The library.
-        name: Its function that fills an array of ``int64`` with the sizes, in the order of ``structs``.
-        structs: Python's side, by the names in C++.
-
-    Raises:
-        RuntimeError: If a size differs.
+    Attributes:
+        source: What its function ``<source>_struct_sizes`` is called after, which fills an array of ``int64``.
+        structs: Python's side of the structs that it is handed, in the order of those sizes.
     """
-    sizes = (ctypes.c_int64 * len(structs))()
-    getattr(kernels, name)(sizes)
-    for (struct, python), size in zip(structs.items(), sizes, strict=True):
-        if ctypes.sizeof(python) != size:
-            raise RuntimeError(f"struct {struct} has {size} bytes in C++ and {ctypes.sizeof(python)} in Python")
+
+    source: str
+    structs: tuple[type[ctypes.Structure], ...]
+
+    def __call__(self, name: str) -> ctypes._NamedFuncPointer:
+        """A function that gives nothing back.
+
+        Raises:
+            RuntimeError: If there are no kernels, or Python and C++ do not agree on the size of a struct.
+        """
+        kernels = library()
+        if kernels is None:
+            raise RuntimeError("there are no compiled kernels")
+        _check_structs(kernels, self)
+        function = getattr(kernels, name)
+        function.restype = None
+        return function
+
+
+@functools.cache
+def _check_structs(kernels: ctypes.CDLL, own: Kernels) -> None:
+    sizes = (ctypes.c_int64 * len(own.structs))()
+    getattr(kernels, f"{own.source}_struct_sizes")(sizes)
+    for struct, size in zip(own.structs, sizes, strict=True):
+        if ctypes.sizeof(struct) != size:
+            name = struct.__name__.lstrip("_")
+            raise RuntimeError(f"struct {name} has {size} bytes in C++ and {ctypes.sizeof(struct)} in Python")
 
 
 def _built() -> Path:

@@ -1,28 +1,29 @@
-"""A convolution and its pooling, over all steps and samples at once: sparse spikes by their events."""
+"""A convolution and its pooling, over all steps and samples at once: which synapse computes it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from snntorch_brp.fused import matmul, sparse_conv, spike_conv
+from snntorch_brp.fused.autograd_synapse import AutogradSynapse
 from snntorch_brp.fused.block_synapse import BlockSynapse, passes_of
+from snntorch_brp.fused.dense_conv_synapse import DenseConvSynapse
+from snntorch_brp.fused.event_conv_synapse import EventConvSynapse
 from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
 from snntorch_brp.fused.synapse import (
+    Request,
     Saved,
     Synapse,
-    accumulate,
     batched,
-    first_pooling,
     plain_windows,
     register_stateless,
     register_synapse,
-    rounding,
     stateless,
     unbatched,
-    weight_with_its_way_back,
 )
 from snntorch_brp.weight_standardization import WSConv1d, WSConv2d
 
@@ -30,8 +31,7 @@ from snntorch_brp.weight_standardization import WSConv1d, WSConv2d
 class ConvSynapse(Synapse):
     """A Conv1d or Conv2d behind modules without parameters, alone or with its outputs pooled.
 
-    Gradients go straight to ``.grad``. Behind a maximum only the winners' gradients count, and of the currents no more
-    is kept than who won.
+    Each batch goes to the synapse that is fastest on it: event by event where few inputs are not 0, else dense.
 
     Args:
         modules: In the order in which they run.
@@ -45,17 +45,15 @@ class ConvSynapse(Synapse):
         conv = modules[place]
         assert isinstance(conv, nn.Conv1d | nn.Conv2d)
         self.conv: nn.Conv1d | nn.Conv2d = conv
-        self.after = pool
         self._place = place
-        self._dense = nn.Sequential(*modules[place:])
+        dense = DenseConvSynapse if pool == NO_POOL else AutogradSynapse
+        self._dense = dense(modules[place:], behind_neuron=behind_neuron)
+        self._events = EventConvSynapse(modules[place:], behind_neuron=behind_neuron, pool=pool)
         self.receive(())
 
     def receive(self, shape: Sequence[int]) -> None:
         """Leave a first pooling to the neurons where they have a height and a width."""
-        before = list(self.modules)[: self._place]
-        dimensions = 2 if before and isinstance(before[0], nn.AvgPool1d) else 3
-        self.pool = first_pooling(before) if self.behind_neuron and len(shape) == dimensions else (1, 1)
-        self._before = nn.Sequential(*(before if self.pool == (1, 1) else before[1:]))
+        self._before = nn.Sequential(*self.leave_pooling(list(self.modules)[: self._place], shape))
 
     def preferred_input(self, dtype: torch.dtype, bf16_terms: int) -> tuple[tuple[int, int], torch.dtype]:
         """In bfloat16 for products in it; else in one byte each, unless pooling makes fractions of them."""
@@ -64,78 +62,18 @@ class ConvSynapse(Synapse):
             return self.pool, torch.bfloat16
         return self.pool, torch.uint8 if self.pool == (1, 1) else dtype
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        keep_for_backward: bool = True,
-        input_grad: bool = False,
-        transient: bool = False,
-        bf16_terms: int = 3,
-        repeats: int = 1,
-    ) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
         """See :class:`Synapse`."""
-        with torch.no_grad():
-            z, (B, T) = batched(x)
-            z = self._before(z.to(self.conv.weight.dtype) if z.dtype is torch.uint8 else z)
-            sparse = sparse_conv.worth_it(z, self.conv)
-            if sparse or self.after == NO_POOL:
-                weight = weight_with_its_way_back(self.conv)
-            if sparse:
-                current, winners = sparse_conv.convolve(
-                    z, self.conv, weight=weight, pool=self.after, transient=transient
-                )
-                return unbatched(current, B, T), Saved(z, weight, sparse=True, winners=winners)
-            if self.after == NO_POOL:
-                z, laid_out = _laid_out(z, weight)
-                with rounding(z, bf16_terms):
-                    return unbatched(self.conv._conv_forward(z, laid_out, self.conv.bias), B, T), Saved(z, weight)
-        with torch.set_grad_enabled(keep_for_backward), rounding(z, bf16_terms):
-            current = unbatched(self._dense(z), B, T)
-        return current.detach(), Saved(z, current=current)
+        z, (B, T) = batched(x)
+        z = self._before(z.to(self.conv.weight.dtype) if z.dtype is torch.uint8 else z)
+        by = self._events if sparse_conv.worth_it(z, self.conv) else self._dense
+        current, saved = by.forward(unbatched(z, B, T), request)
+        return current, replace(saved, by=by)
 
     def backward(self, a: Tensor, saved: Saved) -> None:
         """See :class:`Synapse`."""
-        if saved.current is not None:
-            if saved.current.requires_grad:
-                saved.current.backward(a)
-            return
-        a = batched(a)[0]
-        weight: Tensor
-        bias: Tensor | None
-        if saved.sparse:
-            weight, bias = sparse_conv.convolution_gradients(
-                a, saved.source, self.conv, pool=self.after, winners=saved.winners
-            )
-        else:
-            weight, bias = _dense_gradients(a, saved.source, self.conv)
-        accumulate(saved.weight, weight)
-        accumulate(self.conv.bias, bias)
-
-
-FEW_CHANNELS = 2  # of the input; with more, oneDNN is as fast on the usual layout
-
-
-def _laid_out(z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Images and weights with channels last in memory, where that is several times as fast."""
-    if z.dim() != 4 or z.shape[1] > FEW_CHANNELS or z.device.type != "cpu":
-        return z, weight
-    return _channels_last(z), _channels_last(weight)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """With strides that say so: PyTorch's own ``contiguous`` leaves those of a single channel as they are."""
-    return x.movedim(1, -1).contiguous().view(-1).as_strided(x.shape, (x[0].numel(), 1, x[0, :, 0].numel(), x.shape[1]))
-
-
-def _dense_gradients(a: Tensor, z: Tensor, conv: nn.Conv1d | nn.Conv2d) -> tuple[Tensor, Tensor | None]:
-    """∇W and ∇b, without the gradient of the input, which no local rule needs."""
-    bias = conv.bias is not None
-    shape = [conv.out_channels] if bias else None
-    geometry = (conv.stride, conv.padding, conv.dilation, False, [0] * len(conv.stride), conv.groups)
-    z, weight = _laid_out(z.to(a.dtype), conv.weight.to(a.dtype))
-    _, weight_grad, bias_grad = torch.ops.aten.convolution_backward(a, z, weight, shape, *geometry, [False, True, bias])
-    return weight_grad, bias_grad
+        assert saved.by is not None
+        saved.by.backward(a, saved)
 
 
 @register_synapse(WSConv2d, norms=True)

@@ -29,7 +29,7 @@ from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.scan import state_dtype
-from snntorch_brp.fused.synapse import Saved, Synapse
+from snntorch_brp.fused.synapse import Request, Saved, Synapse
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.runtime.graph import reach
@@ -320,15 +320,10 @@ class FusedEngine:
         synapse: Synapse = layer.by_autograd if input_grad else layer.synapse
         constant = _same_at_every_step(x) and synapse.deterministic and not input_grad
         learns = keep or learn is not None
+        repeats = len(x) if constant else 1
+        request = Request(learns, input_grad, transient=not keep, bf16_terms=self.bf16_terms, repeats=repeats)
         for rows in self._rows(layer, x, whole=input_grad or following is None):
-            current, saved = synapse.forward(
-                x[:1, rows] if constant else x[:, rows],
-                keep_for_backward=learns,
-                input_grad=input_grad,
-                transient=not keep,
-                bf16_terms=self.bf16_terms,
-                repeats=len(x) if constant else 1,
-            )
+            current, saved = synapse.forward(x[:1, rows] if constant else x[:, rows], request)
             current = _repeated(current, len(x)) if constant else current
             state = state_dtype(current.dtype)
             held = current.to(state, copy=True) if "current" in self.consolidation.keeps else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 from snntorch_brp.fused import matmul
 from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.synapse import (
+    Request,
     Saved,
     Synapse,
     accumulate,
     batched,
-    first_pooling,
     register_stateless,
     register_synapse,
     unbatched,
@@ -24,6 +25,13 @@ from snntorch_brp.fused.synapse import (
 )
 from snntorch_brp.standardize import Standardize
 from snntorch_brp.weight_standardization import WSLinear
+
+
+@dataclass
+class SavedProduct(Saved):
+    """Beside input and weight, the precision of the product."""
+
+    bf16_terms: int = 3
 
 
 class LinearSynapse(Synapse):
@@ -43,10 +51,7 @@ class LinearSynapse(Synapse):
 
     def receive(self, shape: Sequence[int]) -> None:
         """Leave a first pooling to the neurons where they have a height and a width."""
-        modules = list(self.modules)
-        dimensions = 2 if isinstance(modules[0], nn.AvgPool1d) else 3
-        self.pool = first_pooling(modules) if self.behind_neuron and len(shape) == dimensions else (1, 1)
-        before = modules[0 if self.pool == (1, 1) else 1 : -1]
+        before = self.leave_pooling(list(self.modules)[:-1], shape)
         last = before[-1] if before else None
         self._norm = last if isinstance(last, Standardize) else None
         before = before if self._norm is None else before[:-1]
@@ -61,16 +66,7 @@ class LinearSynapse(Synapse):
             return self.pool, torch.bfloat16
         return self.pool, torch.uint8 if self.pool == (1, 1) else dtype
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        keep_for_backward: bool = True,
-        input_grad: bool = False,
-        transient: bool = False,
-        bf16_terms: int = 3,
-        repeats: int = 1,
-    ) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
         """See :class:`Synapse`."""
         with torch.no_grad():
             z, (B, T) = batched(x)
@@ -85,13 +81,16 @@ class LinearSynapse(Synapse):
                 bias = -offset if bias is None else bias - offset
             rows = z.flatten(0, -2)
             if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
-                current = matmul.linear(rows, weight, bias, bf16_terms=bf16_terms, transient=transient)
+                current = matmul.linear(rows, weight, bias, bf16_terms=request.bf16_terms, transient=request.transient)
             else:
                 current = F.linear(rows, weight, bias)
-            return unbatched(current.unflatten(0, z.shape[:-1]), B, T), Saved(z, effective, bf16_terms=bf16_terms)
+            return unbatched(current.unflatten(0, z.shape[:-1]), B, T), SavedProduct(
+                z, effective, bf16_terms=request.bf16_terms
+            )
 
     def backward(self, a: Tensor, saved: Saved) -> None:
         """See :class:`Synapse`."""
+        assert isinstance(saved, SavedProduct)
         a = batched(a)[0].flatten(0, -2)
         z, weight = saved.source.flatten(0, -2), saved.weight
         into: Tensor | None = None

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snntorch_brp.fused.buffers import recycled, scratch
-from snntorch_brp.fused.build import check_structs, library
+from snntorch_brp.fused.build import Kernels, library
 from snntorch_brp.fused.pointers import address
 
 _BLOCK = 32  # the kernel's
@@ -38,14 +38,14 @@ class _Product(ctypes.Structure):
     ]
 
 
+_kernels = Kernels("matrix", (_Matrix, _Product))
+
+
 @functools.cache
 def matrix_units_available() -> bool:
     """Whether this machine has the matrix units, and the compiler and the system know how to use them."""
     kernels = library()
-    if kernels is None or not kernels.matrix_units_ready():
-        return False
-    check_structs(kernels, "matrix_struct_sizes", {"Matrix": _Matrix, "Product": _Product})
-    return True
+    return kernels is not None and bool(kernels.matrix_units_ready())
 
 
 def takes_bfloat16(weight: Tensor, bf16_terms: int) -> bool:
@@ -105,7 +105,6 @@ def _sums(out: Tensor, shape: tuple[int, int]) -> ctypes.c_void_p:
 
 
 def _multiply(product: _Product, *, back: bool, bf16_terms: int) -> None:
-    kernels = library() if matrix_units_available() else None  # which also asks the system for them
-    if kernels is None:
+    if not matrix_units_available():  # which also asks the system for them
         raise RuntimeError("there are no matrix units")
-    kernels.multiply_spikes(ctypes.byref(product), ctypes.c_int32(back), ctypes.c_int32(bf16_terms))
+    _kernels("multiply_spikes")(ctypes.byref(product), ctypes.c_int32(back), ctypes.c_int32(bf16_terms))

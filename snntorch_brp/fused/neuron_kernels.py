@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from snntorch_brp.fused.build import check_structs, library
+from snntorch_brp.fused.build import Kernels, library
 from snntorch_brp.fused.learned_constants import before_first_step
 from snntorch_brp.fused.pointers import address
 from snntorch_brp.fused.scan import Leaky
@@ -61,6 +60,9 @@ class _Strided(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("step_stride", ctypes.c_int64), ("sample_stride", ctypes.c_int64)]
 
 
+_kernels = Kernels("neuron", (_Neuron, _Shape, _Strided))
+
+
 def can_run(current: Tensor, neuron: Leaky) -> bool:
     """Whether the kernels run these neurons: leaky ones on the CPU, in single or double precision.
 
@@ -107,7 +109,7 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
     else:
         shape, spikes_shape = _shape(current, pool), pooled(current.shape, pool)
     kernel = f"scan_{_NAMES[current.dtype]}" + (f"_to_{_NAMES[spikes.dtype]}" if spikes.dtype != current.dtype else "")
-    _function(kernel)(
+    _kernels(kernel)(
         address(held, "currents", dtype=current.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(shape),
         ctypes.byref(_neuron(neuron, own, held)),
@@ -130,7 +132,7 @@ def adjoint_(
     own = _own_constants(neuron, held, channels_last=not _is_dense(membrane))
     gradients = [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
     learned = None if neuron.learned is None else held.new_empty(2, *held.shape[1:])  # of decay and threshold
-    _function(f"adjoint_{_NAMES[membrane.dtype]}")(
+    _kernels(f"adjoint_{_NAMES[membrane.dtype]}")(
         address(held, "membranes", dtype=membrane.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(_shape(membrane, (1, 1))),
         ctypes.byref(_neuron(neuron, own, held)),
@@ -233,18 +235,3 @@ def _neuron(neuron: Leaky, own: Sequence[Tensor], held: Tensor) -> _Neuron:
         neuron.detach_reset,
         form,
     )
-
-
-def _function(name: str) -> ctypes._NamedFuncPointer:
-    kernels = library()
-    if kernels is None:
-        raise RuntimeError("there are no compiled kernels")
-    _check(kernels)
-    function = getattr(kernels, name)
-    function.restype = None
-    return function
-
-
-@functools.cache
-def _check(kernels: ctypes.CDLL) -> None:
-    check_structs(kernels, "neuron_struct_sizes", {"Neuron": _Neuron, "Shape": _Shape, "Strided": _Strided})

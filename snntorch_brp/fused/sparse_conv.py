@@ -7,7 +7,6 @@ memory, so that few spikes cost little.
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_brp.fused.buffers import scratch
-from snntorch_brp.fused.build import check_structs, library
+from snntorch_brp.fused.build import Kernels, library
 from snntorch_brp.fused.pointers import address
 
 DENSITY = 0.3  # above this share of inputs that are not 0, a dense convolution is as fast
@@ -33,6 +32,9 @@ class _Conv(ctypes.Structure):
 
 class _Pool(ctypes.Structure):
     _fields_ = [("height", ctypes.c_int64), ("width", ctypes.c_int64), ("maximum", ctypes.c_int64)]
+
+
+_kernels = Kernels("conv", (_Conv, _Pool))
 
 
 class Pool(NamedTuple):
@@ -97,7 +99,7 @@ def convolve(
     size = (len(z), *shape, conv.out_channels)
     out = scratch("current", size, z.dtype) if transient else z.new_empty(size)
     winners = torch.empty(size, dtype=torch.uint8, device="cpu") if pool.maximum else None
-    _kernels().convolve_float32(
+    _kernels("convolve_float32")(
         _floats(z, "spikes", z.shape),
         ctypes.byref(geometry),
         _floats(weight, "weights", (conv.in_channels, geometry.kh, geometry.row)),
@@ -121,7 +123,7 @@ def convolution_gradients(
     threads = max(min(torch.get_num_threads(), len(z)), 1)
     weights = conv.in_channels * geometry.kh * geometry.row
     pieces = z.new_zeros(threads, weights + conv.out_channels)
-    _kernels().convolve_gradient_float32(
+    _kernels("convolve_gradient_float32")(
         _floats(z, "spikes", z.shape),
         ctypes.byref(geometry),
         _floats(a, "gradients", size),
@@ -180,12 +182,3 @@ def _bytes(x: Tensor | None, shape: Sequence[int], *, written: bool = False) -> 
 
 def _floats(x: Tensor, name: str, shape: Sequence[int], *, written: bool = False) -> ctypes.c_void_p:
     return address(x, name, dtype=torch.float32, shape=shape, written=written)
-
-
-@functools.cache
-def _kernels() -> ctypes.CDLL:
-    kernels = library()
-    if kernels is None:
-        raise RuntimeError("there are no compiled kernels")
-    check_structs(kernels, "conv_struct_sizes", {"Conv": _Conv, "Pool": _Pool})
-    return kernels

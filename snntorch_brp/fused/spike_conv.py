@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_brp.fused.buffers import recycled
-from snntorch_brp.fused.build import check_structs, library
+from snntorch_brp.fused.build import Kernels, library
 from snntorch_brp.fused.pointers import address
 
 Conv = nn.Conv1d | nn.Conv2d
@@ -31,6 +31,9 @@ class _SpikeConv(ctypes.Structure):
             *("stride_h", "stride_w", "pad_h", "pad_w", "step_h", "step_w"),
         )
     ]
+
+
+_kernels = Kernels("spike_conv", (_SpikeConv,))
 
 
 def knows(conv: nn.Module) -> bool:
@@ -64,7 +67,7 @@ def convolve(z: Tensor, conv: Conv, weight: Tensor) -> Tensor:
     if conv.bias is not None:
         bias[: conv.out_channels] = conv.bias.detach()
     out = recycled(size, like=weight)
-    _function("spike_convolve", weight.dtype)(
+    _kernels(f"spike_convolve_{_NAMES[weight.dtype]}")(
         address(z, "spikes", dtype=torch.uint8, shape=z.shape),
         ctypes.byref(geometry),
         address(rows, "weights", dtype=weight.dtype, shape=(_words(taps) * 32, wide)),
@@ -82,7 +85,7 @@ def weight_gradient(a: Tensor, z: Tensor, conv: Conv) -> Tensor:
     lanes = row // a.dtype.itemsize
     taps, blocks, threads = conv.weight[0].numel(), -(-c_out // lanes), torch.get_num_threads()
     pieces = _aligned((threads, blocks, _words(taps) * 32, lanes), a.dtype)
-    _function("spike_gradient", a.dtype)(
+    _kernels(f"spike_gradient_{_NAMES[a.dtype]}")(
         address(z, "spikes", dtype=torch.uint8, shape=z.shape),
         ctypes.byref(geometry),
         address(a, "gradients", dtype=a.dtype, shape=size),
@@ -133,18 +136,3 @@ def _aligned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     memory = torch.zeros(size + LINE // dtype.itemsize, dtype=dtype, device="cpu")
     start = -(memory.data_ptr() % -LINE) // dtype.itemsize
     return memory[start : start + size].view(shape)
-
-
-def _function(name: str, dtype: torch.dtype) -> ctypes._NamedFuncPointer:
-    kernels = library()
-    if kernels is None:
-        raise RuntimeError("there are no compiled kernels")
-    _check(kernels)
-    function = getattr(kernels, f"{name}_{_NAMES[dtype]}")
-    function.restype = None
-    return function
-
-
-@functools.cache
-def _check(kernels: ctypes.CDLL) -> None:
-    check_structs(kernels, "spike_conv_struct_sizes", {"SpikeConv": _SpikeConv})

@@ -25,9 +25,26 @@ class Saved:
     source: Tensor
     weight: Tensor | None = None  # what the inputs were multiplied with, with its way back to the parameters
     current: Tensor | None = None
+    by: Synapse | None = None  # who did the work, where one synapse has a choice of others
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a synapse beside its currents.
+
+    Attributes:
+        keep_for_backward: Keep what the way back needs.
+        input_grad: The gradient will be wanted at the input too; only synapses that go through autograd know it.
+        transient: The result may live in a shared buffer: it is overwritten by the next call of any synapse.
+        bf16_terms: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.matmul`.
+        repeats: Number of steps that each step of the input stands for.
+    """
+
+    keep_for_backward: bool = True
+    input_grad: bool = False
+    transient: bool = False
     bf16_terms: int = 3
-    sparse: bool = False
-    winners: Tensor | None = None  # of a maximum after the product
+    repeats: int = 1
 
 
 class Synapse(ABC):
@@ -71,6 +88,20 @@ class Synapse(ABC):
     def receive(self, shape: Sequence[int]) -> None:  # noqa: B027  (most synapses need not know)
         """Be told the shape ``[*]`` of the neurons before: not all of them can pool what they send."""
 
+    def leave_pooling(self, before: Sequence[nn.Module], shape: Sequence[int]) -> list[nn.Module]:
+        """Leave an average pooling that comes first to neurons ``[*]`` with a height and a width: sets ``pool``.
+
+        Args:
+            before: The modules that the synapse would run itself.
+            shape: That of the neurons before.
+
+        Returns:
+            Those of ``before`` that are left to run.
+        """
+        dimensions = 2 if before and isinstance(before[0], nn.AvgPool1d) else 3
+        self.pool = first_pooling(before) if self.behind_neuron and len(shape) == dimensions else (1, 1)
+        return list(before) if self.pool == (1, 1) else list(before[1:])
+
     def preferred_input(self, dtype: torch.dtype, bf16_terms: int) -> tuple[tuple[int, int], torch.dtype]:
         """How the spikes are best handed over: already pooled over which window, and in which dtype.
 
@@ -81,25 +112,12 @@ class Synapse(ABC):
         return self.pool, dtype
 
     @abstractmethod
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        keep_for_backward: bool = True,
-        input_grad: bool = False,
-        transient: bool = False,
-        bf16_terms: int = 3,
-        repeats: int = 1,
-    ) -> tuple[Tensor, Saved]:
+    def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
         """Currents ``[T, B, *]`` from spikes ``[T, B, *]``, which may be views of sample-major memory.
 
         Args:
             x: Spikes, after the pooling ``pool``, in the network's dtype or as :meth:`preferred_input` has it.
-            keep_for_backward: Keep what :meth:`backward` needs.
-            input_grad: The gradient will be wanted at ``x`` too; only synapses that go through autograd know it.
-            transient: The result may live in a shared buffer: it is overwritten by the next call of any synapse.
-            bf16_terms: Precision of products with bfloat16 spikes, see :mod:`snntorch_brp.fused.matmul`.
-            repeats: Number of steps that each step of ``x`` stands for.
+            request: How they are wanted.
 
         Returns:
             The currents, which the caller may overwrite, and what :meth:`backward` needs.

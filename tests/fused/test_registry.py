@@ -40,7 +40,7 @@ class Half(nn.Module):
 
 
 class GainSynapse(Synapse):
-    def forward(self, x, **_):
+    def forward(self, x, request):
         z, (B, T) = batched(x)
         return unbatched(z * self.modules[-1].weight.detach(), B, T), Saved(z)
 
