@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snntorch_brp.composition import Sum
-from snntorch_brp.consolidation import Consolidation, PseudoGradient, SimilarityMatching
+from snntorch_brp.consolidation import Consolidation, SimilarityMatching
 from snntorch_brp.propagation import BRP, Backprop, OutputOnly, Propagation
 from snntorch_brp.reading import PooledReading
+from snntorch_brp.rules import PredSim
 
 REGIONS = 4  # along each axis, within which a channel's rates are pooled before they are compared or read
 
@@ -30,14 +30,15 @@ class Recipe:
     label_only: bool = True
 
 
+_BOTH = PredSim(places=REGIONS)
 _READING = PooledReading(places=REGIONS)
 _SIMILARITY = SimilarityMatching(places=REGIONS, target="label")
 
 RECIPES: Mapping[str, Recipe] = {
     "similarity-reading": Recipe(
         title="similarity and reading",
-        propagation=_READING,
-        consolidation=Sum([(0.5, _SIMILARITY), (0.5, PseudoGradient())]),
+        propagation=_BOTH.propagation,
+        consolidation=_BOTH.consolidation,
     ),
     "similarity": Recipe(title="similarity matching", propagation=BRP(centered=True), consolidation=_SIMILARITY),
     "reading": Recipe(title="pooled reading", propagation=_READING),

@@ -1,6 +1,6 @@
 """Published local learning rules for spiking networks, each in one class: ``attach(net, rules.DECOLLE(), ...)``."""
 
-from snntorch_brp.rules.contrast import CCL, SimilarityLoss
+from snntorch_brp.rules.contrast import CCL, PredSim, SimilarityLoss
 from snntorch_brp.rules.decolle import DECOLLE, LearnedReadout, LocalReadout
 from snntorch_brp.rules.eligibility import Eligibility, FilteredEligibility, InstantCredit
 from snntorch_brp.rules.eprop import EProp, StepError
@@ -48,6 +48,7 @@ __all__ = [
     "LocalReadout",
     "LocalRule",
     "PairTrace",
+    "PredSim",
     "Reward",
     "RewardModulatedSTDP",
     "SampleKind",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snntorch_brp.propagation import Propagation, propagation_named
-from snntorch_brp.rules.contrast import CCL, SimilarityLoss
+from snntorch_brp.rules.contrast import CCL, PredSim, SimilarityLoss
 from snntorch_brp.rules.decolle import DECOLLE
 from snntorch_brp.rules.eprop import EProp
 from snntorch_brp.rules.espp import ESPP
@@ -21,7 +21,7 @@ from snntorch_brp.rules.traces_propagation import TracesPropagation
 
 _ALL: Sequence[type[LocalRule]] = (
     *(DRTP, DFA, SDFA, DECOLLE, ELL, ETLP, OSTTP, EProp, STLLR, OTTT, OSTL),
-    *(RewardModulatedSTDP, SpikingForwardForward, TracesPropagation, ESPP, CCL, SimilarityLoss),
+    *(RewardModulatedSTDP, SpikingForwardForward, TracesPropagation, ESPP, CCL, SimilarityLoss, PredSim),
 )
 RULES: dict[str, type[LocalRule]] = {rule.facts.name: rule for rule in _ALL}
 

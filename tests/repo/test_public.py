@@ -43,7 +43,8 @@ PUBLIC = {
 }
 SUBMODULES = (
     "data.augment", "data.cifar", "data.events", "data.folders", "data.images", "data.loader", "data.speech",
-    "models", "nir", "plots", "training.callbacks", "training.checkpoint", "training.tensorboard",
+    "models", "nir", "plots", "training.callbacks", "training.checkpoint", "training.stages",
+    "training.tensorboard",
 )  # fmt: skip
 """Documented beside these: all in them that has no underscore is public."""
 

@@ -138,7 +138,7 @@ def test_a_gradient_that_does_not_fit_the_weights_is_told() -> None:
 
 
 CAUSAL = ["drtp", "decolle", "ell", "etlp", "osttp", "e-prop", "s-tllr"]  # beside those that learn at every step alone
-WHOLE = ["r-stdp", "forward-forward", "ccl", "similarity"]
+WHOLE = ["r-stdp", "forward-forward", "ccl", "similarity", "predsim"]
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -251,7 +251,7 @@ def test_rules_by_name_and_class() -> None:
         attach(net, "decole", num_classes=K)
 
 
-@pytest.mark.parametrize("name", ["decolle", "etlp", "osttp", "drtp", "dfa", "sdfa", "ccl", "similarity"])
+@pytest.mark.parametrize("name", ["decolle", "etlp", "osttp", "drtp", "dfa", "sdfa", "ccl", "similarity", "predsim"])
 def test_the_fused_engine_learns_the_same(name: str) -> None:
     """Sums in another order, in float64: 1e-12 is some thousand roundings."""
     net, (x, labels) = dense(), batch(steps=6, size=5, dtype=torch.float64)

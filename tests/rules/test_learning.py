@@ -22,7 +22,7 @@ from snntorch_brp.data.images import load_digits
 
 STEPS = 15
 LEARNING_RATES = {
-    **dict.fromkeys(("dfa", "decolle", "e-prop", "s-tllr", "ottt", "ostl", "ccl", "similarity"), 1e-3),
+    **dict.fromkeys(("dfa", "decolle", "e-prop", "s-tllr", "ottt", "ostl", "ccl", "similarity", "predsim"), 1e-3),
     **dict.fromkeys(("drtp", "etlp", "osttp"), 3e-4),
 }
 
