@@ -112,6 +112,8 @@ class DirectEncoder:
 
     def __call__(self, x: Tensor) -> Tensor:
         """A batch ``[B, ...]`` to ``[T, B, ...]``."""
+        if not x.is_floating_point():
+            raise ValueError(f"x must be floating point, got {x.dtype}: use x.float() / 255 for images of bytes")
         if self.standardize:
             flat = x.flatten(1)
             flat = (flat - flat.mean(1, keepdim=True)) / flat.std(1, keepdim=True, correction=0).clamp(min=_EVEN)

@@ -315,4 +315,14 @@ def fault(module: nn.Module) -> str | None:
         return f"{sizes} loses its state at every step: put an nn.Linear before it and make both sizes equal"
     if isinstance(module, snn.StateLeaky) and not module.output:
         return f"{type(module).__name__}(output=False) gives its membrane and no spikes: use output=True"
+    for name, value in constants(module).items():
+        if not value.is_meta and not bool(value.isfinite().all()):
+            return f"its {name} is not finite everywhere, and no current crosses that: put a large number in its place"
     return None
+
+
+def constants(module: nn.Module) -> dict[str, Tensor]:
+    """The numbers of a neuron that are no states, learned or not, by name: ``beta``, ``threshold`` and the like."""
+    states = module._non_persistent_buffers_set
+    own = (*module._parameters.items(), *((name, b) for name, b in module._buffers.items() if name not in states))
+    return {name: value.detach() for name, value in own if value is not None and value.is_floating_point()}

@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import matplotlib
 import pytest
 import torch
+from matplotlib.figure import Figure
+from mutate import Tell
 
 torch.set_num_threads(1)  # tests run side by side
+
+
+@pytest.fixture(scope="module")
+def blank_figures() -> Iterator[None]:
+    """Figures are made, but written blank: drawing takes most of the time of a run that is not about them."""
+
+    def blank(self: Figure, file: BinaryIO, **options: object) -> None:
+        file.write(b"blank")
+
+    matplotlib.use("agg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        yield
+
+
+@pytest.fixture
+def seconds(request: pytest.FixtureRequest) -> float:
+    """How long a generator of the hostile trial goes on: its share, by the weight in its mark, of HOSTILE_MINUTES."""
+    minutes = float(os.environ.get("HOSTILE_MINUTES", "60"))
+    marks = [item.get_closest_marker("hostile") for item in request.session.items]
+    weights = [mark.kwargs.get("weight", 1.0) for mark in marks if mark is not None]
+    own = request.node.get_closest_marker("hostile")
+    return 60 * minutes * own.kwargs.get("weight", 1.0) / sum(weights)
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Keeps how many cases a generator tried, for the end of the report: ``tell(generator, cases, found)``."""
+    return lambda generator, cases, found: record_property("hostile", (generator, cases, found))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the hostile trial tried."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    told = [value for r in reports if r.when == "call" for key, value in r.user_properties if key == "hostile"]
+    if told:
+        terminalreporter.section(f"hostile trial: {sum(cases for _, cases, _ in told):,} cases")
+    for generator, cases, found in told:
+        terminalreporter.write_line(f"{generator}: {cases:,} cases, {found}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ Each subcommand is one module here with two functions: ``add_parser(subparsers)`
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,9 @@ def _own_task(argv: Sequence[str]) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``snntorch-brp`` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name of a file may be none that the terminal can show
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("snntorch_brp").setLevel(logging.INFO)  # matplotlib's own remarks are not of interest
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -63,8 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"snntorch-brp: error: {error}", file=sys.stderr)
         return 1
-    except RuntimeError as error:
-        if args.debug or not ("DataLoader worker" in str(error) or "allocate memory" in str(error)):
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, MemoryError) or any(w in str(error) for w in ("DataLoader worker", "allocate memory"))
+        if args.debug or not known:
             raise
         what = "a process that reads data ahead was killed" if "worker" in str(error) else "there is too little memory"
         print(f"snntorch-brp: error: {what}: {error}", file=sys.stderr)

@@ -20,8 +20,11 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from snntorch_brp.runtime.files import write_whole
 
@@ -43,9 +46,17 @@ SECONDS = 600  # after which a compiler is taken to hang; it needs some 30, and 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where they cannot be had; said once in the log."""
+    """The compiled kernels, or None where they cannot be had; said once in the log.
+
+    A process that is forked afterwards computes with one thread: the threads of OpenMP do not come along, and GNU's
+    waits for them forever. PyTorch's data workers do the same; who wants more threads in another process starts it
+    with "spawn".
+    """
     try:
-        return ctypes.CDLL(str(_built()))
+        kernels = ctypes.CDLL(str(_built()))
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+        return kernels
     except (OSError, RuntimeError) as error:
         logger.warning("the fused kernels could not be built, plain torch runs instead: %s", error)
         return None

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -118,7 +119,7 @@ class FusedEngine:
         self.loss_on = loss_on
         self.output = output
         self.propagation = propagation
-        self._plan = layers or (lambda: plan(net))
+        self._plan = layers or partial(plan, net)
         self.layers = self._planned()
         self._signature = Signature.of(net)
         self.consolidation = consolidation or PseudoGradient()
@@ -296,6 +297,9 @@ class FusedEngine:
         if x.dtype is not self._dtype:
             raise NotFusible(f"the input is {x.dtype} and the network {self._dtype}")
         shapes = neuron_shapes(self.layers, *key)
+        for layer, shape in zip(self.layers, shapes, strict=True):
+            if not math.prod(shape):
+                raise ValueError(f"layer '{layer.name}' has no neurons, shape {shape}: give it at least one")
         if len(shapes[-1]) != 1 or shapes[-1][0] % self.feedback.num_classes:
             raise ValueError(
                 f"the network must give spikes [T, B, K={self.feedback.num_classes}], or a multiple of K, but its "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -160,7 +161,7 @@ class LoopedEngine:
         self.watch: Callable[[str, Tensor], None] | None = None
         self.steps = 0
         self._loops_inside = loops_inside
-        self._make = lambda layers: FusedEngine(net, propagation, layers=layers, **options)
+        self._make = partial(FusedEngine, net, propagation, **options)
         self._known: dict[object, tuple[Sequence, FusedEngine]] = {}
         self._refused: NotFusible | None = None
         self._signature: Signature | None = None  # what the sequences depend on
@@ -206,4 +207,4 @@ class LoopedEngine:
                 return found, engine
         if len(self._known) >= KEPT:
             self._known.clear()
-        return found, self._make(lambda: found.layers(self.net))
+        return found, self._make(layers=partial(found.layers, self.net))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import html
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from snntorch_brp.paper.style import Row
+from snntorch_brp.runtime.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,17 @@ def save(result: Result, out: Path, *, command: str, budget: str, made: str) -> 
         The files written.
     """
     paths = [out / f"{result.name}.{suffix}" for suffix in ("png", "pdf", "csv", "json")]
-    result.figure.savefig(paths[0], dpi=110)
-    result.figure.savefig(paths[1])
+    for path in paths[:2]:
+        picture = io.BytesIO()
+        result.figure.savefig(picture, dpi=110, format=path.suffix[1:])
+        write_whole(path, picture.getvalue())
     plt.close(result.figure)
     columns = list(dict.fromkeys(key for row in result.rows for key in row))
-    with paths[2].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _short(value) for key, value in row.items()} for row in result.rows)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _short(value) for key, value in row.items()} for row in result.rows)
+    write_whole(paths[2], table.getvalue().encode())
     words = {
         "name": result.name,
         "title": result.title,
@@ -69,7 +74,7 @@ def save(result: Result, out: Path, *, command: str, budget: str, made: str) -> 
         "verdict": list(result.verdict),
         "notes": list(result.notes),
     }
-    paths[3].write_text(json.dumps(words, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(paths[3], (json.dumps(words, indent=2, ensure_ascii=False) + "\n").encode())
     return paths
 
 
@@ -87,7 +92,7 @@ def write_page(out: Path, names: Sequence[str]) -> Path:
     contents = "".join(f'<li><a href="#{w["name"]}">{_e(w["name"])}</a> {_e(w["title"])}</li>' for w in words)
     sections = "\n".join(_section(out, w) for w in words)
     path = out / "index.html"
-    path.write_text(_PAGE.format(contents=contents, sections=sections), encoding="utf-8")
+    write_whole(path, _PAGE.format(contents=contents, sections=sections).encode())
     return path
 
 

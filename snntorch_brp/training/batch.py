@@ -58,6 +58,8 @@ def checked(
     Raises:
         ValueError: If the batch does not fit; the message says why.
     """
+    if isinstance(labels, Tensor) and (labels.is_nested or labels.is_quantized):
+        raise ValueError("labels must be a plain tensor of integers [B], got a nested or quantized one")
     if isinstance(labels, Tensor) and (labels.is_meta or labels.layout is not torch.strided):
         raise ValueError(f"labels must be a dense tensor with values, got layout {labels.layout} on {labels.device}")
     if isinstance(labels, Tensor) and labels.dtype in _ODD:
@@ -90,6 +92,9 @@ def on_device(x: Tensor, device: torch.device) -> Tensor:
     """
     if not isinstance(x, Tensor):
         raise ValueError(f"x must be a tensor, got {type(x).__name__}: use torch.as_tensor(x)")
+    if x.is_nested or x.is_quantized:
+        kind, cure = ("nested", "x.to_padded_tensor(0.0)") if x.is_nested else ("quantized", "x.dequantize()")
+        raise ValueError(f"x must be a plain tensor, got a {kind} one: use {cure}")
     if x.layout is not torch.strided or x.is_meta:
         raise ValueError(f"x must be a dense tensor with values, got layout {x.layout} on {x.device}: use x.to_dense()")
     if x.is_complex():
@@ -120,6 +125,8 @@ class Intake:
     def __init__(
         self, net: nn.Module, encoder: Callable[[Tensor], Tensor] | None, *, num_classes: int, loops_inside: bool
     ) -> None:
+        if encoder is not None and (isinstance(encoder, type) or not callable(encoder)):
+            raise TypeError(f"encoder must be a function of a batch, such as RateEncoder(steps=20), got {encoder!r}")
         self.net, self.encoder, self.num_classes, self.loops_inside = net, encoder, num_classes, loops_inside
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,6 +106,13 @@ class Callback:
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """After the last epoch; not if training was interrupted or failed."""
+
+
+def check_callbacks(callbacks: object) -> None:
+    """Raise a TypeError unless this is a list of callbacks."""
+    given = list(callbacks) if isinstance(callbacks, Iterable) else [None]
+    if not all(isinstance(callback, Callback) for callback in given):
+        raise TypeError(f"callbacks must be a list of objects of a subclass of Callback, got {callbacks!r}")
 
 
 class EarlyStopping(Callback):

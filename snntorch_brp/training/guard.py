@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snntorch_brp.finite import CLIP, check_finite
 from snntorch_brp.firing import LEAST_STEPS, fault_of, firing_message, firing_shares
-from snntorch_brp.neurons import spiking_layers, takes_sequence
+from snntorch_brp.neurons import constants, spiking_layers, takes_sequence
 from snntorch_brp.runtime.distributed import all_reduce_sum, rank
 from snntorch_brp.sequence import spikes_of
 from snntorch_brp.training.executor import Executor
@@ -30,6 +30,22 @@ def check_gradients(net: nn.Module) -> None:
 def check_weights(net: nn.Module) -> None:
     """Raise :class:`NotFinite`, with its name, if a parameter is not finite."""
     check_finite({f"the weight of '{name}'": p.detach() for name, p in net.named_parameters()}, CLIP)
+
+
+def check_numbers(net: nn.Module) -> None:
+    """Raise :class:`NotFinite`, with its name, if a parameter or a constant of a neuron is not finite.
+
+    A neuron whose threshold is NaN is silent, and its membrane does not show it.
+    """
+    check_weights(net)
+    check_finite(
+        {
+            f"the {constant} of layer '{name}'": value
+            for name, module in spiking_layers(net).items()
+            for constant, value in constants(module).items()
+        },
+        "give it a number",
+    )
 
 
 class FiringWatch:

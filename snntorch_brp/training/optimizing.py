@@ -12,8 +12,14 @@ def check_optimizer(optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
     """Warn of parameters of the network that the optimizer leaves alone.
 
     Raises:
+        TypeError: If it is none.
         ValueError: If it is one that cannot be used, or holds no parameter of the network that is trained.
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer must be one of PyTorch's, made with the network's parameters, as in "
+            f"torch.optim.Adam(net.parameters(), lr=1e-3), got {optimizer!r}"
+        )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ValueError("LBFGS evaluates the loss several times a step, which a local rule cannot: use Adam or SGD")
     left = left_alone(optimizer, net)

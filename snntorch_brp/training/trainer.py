@@ -33,9 +33,9 @@ from snntorch_brp.runtime.randomness import (
 from snntorch_brp.sequence import observe
 from snntorch_brp.training.bars import epochs_bar, length, show
 from snntorch_brp.training.batch import Intake
-from snntorch_brp.training.callbacks import Callback
+from snntorch_brp.training.callbacks import Callback, check_callbacks
 from snntorch_brp.training.executor import Credit, Engine, Executor, Loss, Precision, rate_mse, usual_credit
-from snntorch_brp.training.guard import check_weights
+from snntorch_brp.training.guard import check_numbers
 from snntorch_brp.training.loading import check_moments, unchanged_on_error
 from snntorch_brp.training.loop import EpochLoop, Steps
 from snntorch_brp.training.optimizing import check_optimizer, check_scheduler
@@ -273,6 +273,7 @@ class BRPTrainer:
             raise ValueError(f"epochs must be a whole number of at least 1, got {epochs!r}")
         if self._fitting:
             raise ValueError("fit is running already: a callback must not start it anew")
+        check_callbacks(callbacks)
         self._fitting = True
         try:
             return self._fit(loader, epochs, validation, callbacks, progress)
@@ -314,6 +315,9 @@ class BRPTrainer:
                 show(bar, result)
                 for callback in callbacks:
                     callback.on_epoch_end(self, result)
+                if interrupt.requested and distributed.world_size() == 1:  # in validation, or in a callback
+                    after_last_step()
+                    raise KeyboardInterrupt(f"stopped after epoch {result.epoch}")
         if self.stopped is not None:
             logger.info("stopped early: %s", self.stopped)
         for callback in callbacks:
@@ -358,7 +362,7 @@ class BRPTrainer:
                 self.optimizer.load_state_dict(state["optimizer"])
                 if self.scheduler is not None:
                     self.scheduler.load_state_dict(state["scheduler"])
-                check_weights(self.net)
+                check_numbers(self.net)
                 check_moments(self.optimizer)
                 check_random_state(state["random"], *self._steps.sources)
         except Exception as error:  # damage takes any form
@@ -429,6 +433,7 @@ class BRPTrainer:
     @contextmanager
     def testing(self, seed: int = 0) -> Iterator[None]:
         """Inside the block the network is in evaluation mode, learns nothing, and noise is that of ``seed``."""
+        check_numbers(self.net)
         training = self.net.training
         self.net.eval()
         try:

@@ -270,3 +270,32 @@ def test_a_damaged_library_does_not_kill_the_next_process(cache):
     script = "from snntorch_brp.fused.build import library; assert library() is not None"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+FORKS = """
+import os, time
+import torch
+torch.set_num_threads(2)
+from snntorch_brp import BRPTrainer, RateEncoder
+from snntorch_brp.models import mlp
+trainer = BRPTrainer(mlp([784, 300, 10]), num_classes=10, encoder=RateEncoder(10), engine="fused")
+batch = torch.rand(50, 784), torch.arange(50) % 10
+trainer.step(*batch)
+child = os.fork()
+if not child:
+    trainer.step(*batch)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_of_a_process_that_had_two_threads_goes_on():
+    """It would wait for threads that it does not have; 300 s are many times what it needs on a busy machine."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS],
+        env=environment, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "7"

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutate import LONG_RUN
 from snntorch import surrogate
 from torch import Tensor, nn
 
@@ -333,11 +332,12 @@ def test_random_networks(seed):
 
 
 @IGNORED
-@pytest.mark.hostile
-def test_random_networks_for_long():
-    end, seed, tried = time.monotonic() + LONG_RUN, random.randrange(2**31), 0
+@pytest.mark.hostile(weight=4)
+def test_random_networks_for_long(seconds, tell):
+    end, seed, tried = time.monotonic() + seconds, random.randrange(2**31), 0
     while time.monotonic() < end:
         found = settled(seed + tried)
         assert found is None, found
         tried += 1
     assert tried > 0
+    tell("networks, attach against fused", tried, f"from seed {seed}")

@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
+import snntorch_brp
 from snntorch_brp.cli import main
 
 TINY = ["train", "digits", "--model", "64-6-10", "--steps", "3", "--limit-train", "30", "--limit-test", "20"]
@@ -55,8 +57,57 @@ def ctrl_c_after(seconds: float) -> Iterator[list[bool]]:
         signal.signal(signal.SIGALRM, before)
 
 
-def child(argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
-    """Start a command in a forked process, its output in a file; its number."""
+PACKAGE = str(Path(snntorch_brp.__file__).parent)
+Place = tuple[str, int]
+"""A function of the package: its file and its first line."""
+
+
+def calls_of(run: Callable[[], object]) -> dict[Place, int]:
+    """How often each function of the package is called, from Python, while something runs."""
+    calls: dict[Place, int] = {}
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(PACKAGE):
+            calls[code.co_filename, code.co_firstlineno] = calls.get((code.co_filename, code.co_firstlineno), 0) + 1
+
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def signal_at(place: Place, nth: int, number: int) -> None:
+    """From now on this process sends itself a signal when a function is called the nth time, from 1."""
+    left = [nth]
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        code = frame.f_code
+        if event == "call" and (code.co_filename, code.co_firstlineno) == place:
+            left[0] -= 1
+            if left[0] == 0:
+                sys.setprofile(None)
+                os.kill(os.getpid(), number)
+
+    sys.setprofile(count)
+
+
+def place_of(function: Callable[..., object]) -> Place:
+    """The place of a function, to be compared with those of :func:`calls_of`."""
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno
+
+
+def child(
+    argv: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    first: Callable[[], object] = lambda: None,
+) -> int:
+    """Start a command in a forked process, its output in a file; its number. ``first`` is done there before."""
     number = os.fork()
     if number:
         return number
@@ -65,6 +116,7 @@ def child(argv: Sequence[str], log: Path, environment: Mapping[str, str] | None 
         os.environ.update(environment or {})
         with log.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             try:
+                first()
                 code = main(argv)
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-LONG_RUN = float(os.environ.get("HOSTILE_SECONDS", "600"))
-"""Seconds that each generator is tried for by ``pytest -m hostile``."""
+
+
+Tell = Callable[[str, int, str], None]
+"""The fixture ``tell``."""
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:

@@ -13,16 +13,18 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 
 import pytest
 import snntorch as snn
 import torch
-from mutate import LONG_RUN, numbers
+from mutate import Tell, numbers
 from networks import K, Looped, spread
 from torch import Tensor, nn
 
 from snntorch_brp import BRPTrainer, RefractoryLeaky, WSLinear, attach
 from snntorch_brp.finite import NotFinite
+from snntorch_brp.neurons import constants, spiking_layers
 
 T, B = 5, 6
 Answer = tuple[float, int, list[Tensor | None]]  # loss, samples right, gradients
@@ -267,15 +269,16 @@ def attempt(draw: random.Random) -> str:
 
 
 def poisoned(draw: random.Random, trainer: BRPTrainer, x: Tensor, labels: Tensor) -> str:
-    """A number that is not finite, in a weight: neither training nor testing gives an answer."""
+    """A number that is not finite, in a weight or a constant: neither training nor testing gives an answer."""
     weights = [p for name, p in trainer.net.named_parameters() if name.rpartition(".")[2] in ("weight", "bias")]
-    places = draw.choice(weights).data.view(-1)
+    fixed = [value for layer in spiking_layers(trainer.net).values() for value in constants(layer).values()]
+    constant = draw.random() < 0.3
+    places = draw.choice(fixed if constant else weights).data.view(-1)
     places[draw.randrange(len(places))] = draw.choice((float("nan"), float("nan"), float("inf"), -float("inf")))
     if any(isinstance(module, nn.Dropout) for module in trainer.net.modules()):
         return "the answer"  # which may drop it
-    for call in (
-        lambda: trainer.step(x, labels), lambda: trainer.evaluate([(x, labels)]), lambda: trainer.predict(x)
-    ):  # fmt: skip
+    step = partial(trainer_of, trainer.net, "brp", "auto") if constant else partial(trainer.step, x, labels)
+    for call in (step, lambda: trainer.evaluate([(x, labels)]), lambda: trainer.predict(x)):
         try:
             call()
         except (NotFinite, ValueError):
@@ -304,8 +307,7 @@ def test_odd_steps_give_the_answer_or_an_error() -> None:
     assert found["not finite"] > 4
 
 
-@pytest.mark.hostile
-def test_odd_steps_for_long(capsys: pytest.CaptureFixture[str]) -> None:
-    found = trial(seconds=LONG_RUN)
-    with capsys.disabled():
-        print(f"\ncalls: {sum(found.values()):,} tried: {found}")  # noqa: T201
+@pytest.mark.hostile(weight=3)
+def test_odd_steps_for_long(seconds: float, tell: Tell) -> None:
+    found = trial(seconds=seconds)
+    tell("calls", sum(found.values()), str(found))

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 from commands import TINY, command, ctrl_c_after
-from mutate import LONG_RUN, numbers
+from mutate import Tell, numbers
 
 from snntorch_brp.cli import build_parser
 
@@ -154,8 +154,7 @@ def test_any_command_line_ends_in_a_sentence(folder: Path) -> None:
     assert codes[1] > 3  # failed
 
 
-@pytest.mark.hostile
-def test_any_command_line_for_long(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    codes = trial(folder, seconds=LONG_RUN)
-    with capsys.disabled():
-        print(f"\ncommand lines: {sum(codes.values()):,} tried, by exit code {dict(sorted(codes.items()))}")  # noqa: T201
+@pytest.mark.hostile(weight=3)
+def test_any_command_line_for_long(folder: Path, seconds: float, tell: Tell) -> None:
+    codes = trial(folder, seconds=seconds)
+    tell("command lines", sum(codes.values()), f"by exit code {dict(sorted(codes.items()))}")

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from mutate import LONG_RUN, mutated
+from mutate import Tell, mutated
 
 from snntorch_brp.data.archive import unpack
 from snntorch_brp.data.audio import read_audio
@@ -242,9 +242,8 @@ def test_damaged_files_are_told_or_read(name: str, tmp_path: Path) -> None:
     assert accepted < 60 or name == "cache"  # damage was seen
 
 
-@pytest.mark.hostile
+@pytest.mark.hostile(weight=0.4)
 @pytest.mark.parametrize("name", kinds())
-def test_damaged_files_for_long(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tried, accepted = trial(name, tmp_path, seconds=LONG_RUN)
-    with capsys.disabled():
-        print(f"\n{name}: {tried:,} damaged files tried, {accepted:,} accepted")  # noqa: T201
+def test_damaged_files_for_long(name: str, tmp_path: Path, seconds: float, tell: Tell) -> None:
+    tried, accepted = trial(name, tmp_path, seconds=seconds)
+    tell(f"damaged files, {name}", tried, f"{accepted:,} accepted")

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pytest
-import torch
 from commands import TINY, command
-from mutate import LONG_RUN, mutated, numbers
+from mutate import Tell, mutated, numbers
+from results import same
 
 from snntorch_brp import load
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 VALUES = [None, True, -1, 0, 1, 7, 1e308, float("nan"), "", "brp", "sign", "fused", "64-7-10", "digits", [], {}, [1]]
 
@@ -26,9 +27,8 @@ def train(out: Path, *options: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, blank_figures: None) -> Path:
     """A run, one of another seed and one of another network, to take files from."""
-    matplotlib.use("agg")
     folder = tmp_path_factory.mktemp("folders")
     train(folder / "run", "--checkpoint-every", "2")
     train(folder / "seed", "--seed", "4")
@@ -117,16 +117,6 @@ def resumed(run: Path) -> Any:
     return said, (tested, (run / "metrics.jsonl").read_text(), loaded(run))
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, tuple):
-        return all(map(same, one, other))
-    return bool(one == other)
-
-
 ACTIONS: dict[str, Callable[[Path], Any]] = {"evaluate": evaluated, "load": loaded, "resume": resumed}
 
 
@@ -190,9 +180,6 @@ def test_a_changed_run_folder_gives_the_same_or_a_sentence(name: str, cases: int
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("name", ACTIONS)
-def test_changed_run_folders_for_long(
-    name: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tried, done = trial(made, tmp_path, name, seconds=LONG_RUN)
-    with capsys.disabled():
-        print(f"\nrun folders, {name}: {tried:,} changed ones tried, {done:,} gave the same result")  # noqa: T201
+def test_changed_run_folders_for_long(name: str, made: Path, tmp_path: Path, seconds: float, tell: Tell) -> None:
+    tried, done = trial(made, tmp_path, name, seconds=seconds)
+    tell(f"changed run folders, {name}", tried, f"{done:,} gave the same result")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 import snntorch as snn
 import torch
-from mutate import LONG_RUN, numbers
+from mutate import Tell, numbers
 from networks import K, grads, mse, spread
 from snntorch import surrogate
 from torch import Tensor, nn
@@ -208,8 +208,7 @@ def test_random_networks_learn_as_their_layers_do_alone() -> None:
     assert min(found["brp"], found["backprop"]) > 8
 
 
-@pytest.mark.hostile
-def test_random_networks_for_long(capsys: pytest.CaptureFixture[str]) -> None:
-    found = trial(seconds=LONG_RUN)
-    with capsys.disabled():
-        print(f"\nnetworks: {sum(found.values()):,} tried: {found}")  # noqa: T201
+@pytest.mark.hostile(weight=3)
+def test_random_networks_for_long(seconds: float, tell: Tell) -> None:
+    found = trial(seconds=seconds)
+    tell("networks under attach", sum(found.values()), str(found))

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pytest
 import torch
 from commands import TINY, child, command, ended
-from mutate import LONG_RUN, numbers
+from mutate import Tell, numbers
 
 from snntorch_brp import load
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 ARGUMENTS = [*TINY, "--epochs", "3", "--checkpoint-every", "1", "--resume"]
 DISAGREE = {
@@ -55,11 +56,12 @@ def check_same(run: Path, good: tuple[Any, str, dict[str, torch.Tensor]]) -> Non
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[float, tuple[Any, str, dict[str, torch.Tensor]]]:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, blank_figures: None
+) -> tuple[float, tuple[Any, str, dict[str, torch.Tensor]]]:
     """How long a run takes, and what it gives."""
     if not hasattr(os, "fork"):
         pytest.skip("this system has no fork")
-    matplotlib.use("agg")
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     said = command([*ARGUMENTS, "--out", str(run)])  # what is imported and built here, a child need not
     assert said.code == 0, said.err
@@ -149,9 +151,6 @@ def test_disturbed_runs_end_as_undisturbed_ones_or_say_why(
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("name", TRIALS)
-def test_disturbed_runs_for_long(
-    name: str, tmp_path: Path, undisturbed: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = trial(name, tmp_path, undisturbed, seconds=LONG_RUN)
-    with capsys.disabled():
-        print(f"\nprocesses, {name}: {len(found):,} runs, {sum(found):,} kills or refusals")  # noqa: T201
+def test_disturbed_runs_for_long(name: str, tmp_path: Path, undisturbed: Any, seconds: float, tell: Tell) -> None:
+    found = trial(name, tmp_path, undisturbed, seconds=seconds)
+    tell(f"processes, {name}", len(found), f"{sum(found):,} kills or refusals")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import pickle
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snntorch_brp import BRPTrainer, Callback, RateEncoder
+from snntorch_brp import BRPTrainer, Callback, DirectEncoder, RateEncoder, RefractoryLeaky
 from snntorch_brp.models import mlp
 
 X, LABELS = torch.rand(8, 20, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 5
@@ -37,6 +39,79 @@ def test_a_loader_of_something_else_than_pairs_is_told(batch: object, message: s
         trainer_of().fit([(X, LABELS), batch, (X, LABELS)], epochs=1, progress=False)
     with pytest.raises(ValueError, match=message):
         trainer_of().evaluate([(X, LABELS), batch])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": torch.optim.Adam}, "optimizer must be one of PyTorch's"),
+        ({"encoder": RateEncoder}, r"encoder must be a function of a batch, such as RateEncoder\(steps=20\)"),
+        ({"encoder": 5}, "encoder must be a function"),
+    ],
+)
+def test_things_of_the_wrong_kind_are_told_at_once(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        trainer_of(**options)
+
+
+@pytest.mark.parametrize("callbacks", [[object()], [Callback], Callback()])
+def test_callbacks_that_are_none_are_told(callbacks: Any) -> None:
+    with pytest.raises(TypeError, match="callbacks must be a list of objects of a subclass of Callback"):
+        trainer_of().fit([(X, LABELS)], epochs=1, callbacks=callbacks, progress=False)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of both kinds
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: torch.nested.nested_tensor([X[0], X[1]]), "got a nested one: use x.to_padded_tensor"),
+        (lambda: torch.quantize_per_tensor(X[:2], 0.1, 0, torch.quint8), "got a quantized one: use x.dequantize"),
+    ],
+)
+def test_batches_of_odd_kinds_are_told(make: Callable[[], Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trainer_of().step(make(), LABELS[:2])
+
+
+def test_direct_coding_wants_floating_point() -> None:
+    with pytest.raises(ValueError, match=r"x must be floating point, got torch.uint8: use x.float\(\) / 255"):
+        trainer_of(encoder=DirectEncoder(steps=4)).step((X * 255).byte(), LABELS)
+
+
+def own_neurons(width: int) -> nn.Sequential:
+    lif = RefractoryLeaky
+    return nn.Sequential(nn.Linear(20, width), lif(init_hidden=True), nn.Linear(width, 5), lif(init_hidden=True))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.parametrize("engine", ["attach", "auto"])
+def test_a_layer_without_neurons_is_told(engine: Any) -> None:
+    trainer = BRPTrainer(own_neurons(0), num_classes=5, engine=engine, encoder=RateEncoder(steps=4))
+    with pytest.raises(ValueError, match="neurons"):
+        trainer.step(X, LABELS)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["threshold", "beta"])
+def test_a_constant_that_is_not_finite_is_told(name: str, value: float) -> None:
+    trainer = trainer_of()
+    getattr(trainer.net.get_submodule("fc1_lif"), name).fill_(value)
+    for call in (lambda: trainer.predict(X), lambda: trainer.evaluate([(X, LABELS)])):
+        with pytest.raises(ValueError, match=f"the {name} of layer 'fc1_lif' is not finite"):
+            call()
+    with pytest.raises(ValueError, match=f"layer 'fc1_lif' cannot be trained: its {name} is not finite"):
+        BRPTrainer(trainer.net, num_classes=5)
+
+
+def test_a_trainer_can_be_pickled() -> None:
+    trainer = BRPTrainer(own_neurons(30), num_classes=5, encoder=RateEncoder(steps=4))
+    again = pickle.loads(pickle.dumps(trainer))
+    results = []
+    for one in (trainer, again):
+        torch.manual_seed(3)
+        results.append((one.step(X, LABELS), one.net[0].weight.grad))
+    assert results[0][0] == results[1][0]
+    assert torch.equal(results[0][1], results[1][1])
 
 
 def test_an_epoch_in_which_nothing_moved_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
