@@ -21,7 +21,11 @@ struct Pool {
     int64_t height, width, maximum;
 };
 
+#ifdef __AVX512F__
 constexpr int64_t LANES = 16;
+#else
+constexpr int64_t LANES = 8;
+#endif
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t Indices __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint8_t Bytes __attribute__((vector_size(LANES), aligned(1)));
