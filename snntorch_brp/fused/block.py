@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,10 +71,10 @@ def statistics(y: Tensor, T: int) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
-def forward(y: Tensor, affine: Affine, pool: Pool) -> Tensor:
+def forward(y: Tensor, affine: Affine, pool: Pool, out: Tensor | None = None) -> Tensor:
     """``scale y + shift``, pooled: ``[B T, H', W', C]`` from ``[B T, H, W, C]``, sample-major, contiguous."""
-    T, size = len(affine.scale), _pooled(y, pool)
-    out = recycled(size, like=y)
+    T, size = len(affine.scale), pooled_shape(y, pool)
+    out = recycled(size, like=y) if out is None else out
     _kernels(f"block_forward_{_NAMES[y.dtype]}")(
         address(y, "currents", dtype=y.dtype, shape=y.shape),
         ctypes.byref(_block(y, T, pool)),
@@ -92,19 +93,35 @@ class Gradients:
     bias: Tensor
 
 
-def backward_(y: Tensor, affine: Affine, pool: Pool, g: Tensor) -> Gradients:
-    """Turn ``y`` into its gradient, given the gradient ``g`` of what :func:`forward` gave, of its shape."""
-    T, C = len(affine.scale), y.shape[-1]
-    n = y[..., 0].numel() // T  # values of a step and channel
-    of_g, of_gy = (torch.zeros(T, C, dtype=torch.float64, device="cpu") for _ in range(2))
-    common = (ctypes.byref(_block(y, T, pool)), *_coefficients(y, affine.scale, affine.shift))
-    gradient = address(g, "gradients", dtype=y.dtype, shape=_pooled(y, pool))
+class Sums(NamedTuple):
+    """Of the gradients g of what :func:`forward` gave, and of g y, over samples and places: each ``[T, C]``, double."""
+
+    of_g: Tensor
+    of_gy: Tensor
+
+
+def no_sums(affine: Affine) -> Sums:
+    """To start with."""
+    return Sums(*(torch.zeros(affine.scale.shape, dtype=torch.float64, device="cpu") for _ in range(2)))
+
+
+def add_sums(sums: Sums, y: Tensor, affine: Affine, pool: Pool, g: Tensor) -> None:
+    """Add those of some samples."""
     _kernels(f"block_sums_{_NAMES[y.dtype]}")(
         address(y, "currents", dtype=y.dtype, shape=y.shape),
-        *common,
-        gradient,
-        *(address(x, "sums", dtype=x.dtype, shape=x.shape, written=True) for x in (of_g, of_gy)),
+        *_common(y, affine, pool),
+        address(g, "gradients", dtype=y.dtype, shape=pooled_shape(y, pool)),
+        *(address(x, "sums", dtype=x.dtype, shape=x.shape, written=True) for x in sums),
     )
+
+
+def backward_(y: Tensor, affine: Affine, pool: Pool, g: Tensor, sums: Sums | None = None) -> Gradients:
+    """Turn ``y`` into its gradient, given the gradient ``g`` of what :func:`forward` gave, and its sums."""
+    n = y[..., 0].numel() // len(affine.scale)  # values of a step and channel
+    if sums is None:
+        sums = no_sums(affine)
+        add_sums(sums, y, affine, pool, g)
+    of_g, of_gy = sums
     gamma = (of_gy - affine.mean * of_g) / affine.sigma  # Σ g x̂
     slope = affine.scale.double()
     turn, offset, bias = torch.zeros_like(slope), torch.zeros_like(slope), slope * of_g
@@ -115,14 +132,15 @@ def backward_(y: Tensor, affine: Affine, pool: Pool, g: Tensor) -> Gradients:
     held = [x.to(y.dtype) for x in (slope, turn, offset)]  # alive until the call is over
     _kernels(f"block_backward_{_NAMES[y.dtype]}")(
         address(y, "currents", dtype=y.dtype, shape=y.shape, written=True),
-        *common,
-        gradient,
+        *_common(y, affine, pool),
+        address(g, "gradients", dtype=y.dtype, shape=pooled_shape(y, pool)),
         *_coefficients(y, *held),
     )
     return Gradients(*(x.sum(0).to(y.dtype) for x in (gamma, of_g, bias)))
 
 
-def _pooled(y: Tensor, pool: Pool) -> tuple[int, ...]:
+def pooled_shape(y: Tensor, pool: Pool) -> tuple[int, ...]:
+    """Of what :func:`forward` gives."""
     M, height, width, C = y.shape
     return M, height // pool.height, width // pool.width, C
 
@@ -132,6 +150,10 @@ def _block(y: Tensor, T: int, pool: Pool) -> _Block:
     if M % T:
         raise ValueError(f"{M} images are not whole samples of {T} steps")
     return _Block(M, T, height, width, C, pool.height, pool.width, pool.maximum)
+
+
+def _common(y: Tensor, affine: Affine, pool: Pool) -> tuple[object, ...]:
+    return ctypes.byref(_block(y, len(affine.scale), pool)), *_coefficients(y, affine.scale, affine.shift)
 
 
 def _coefficients(y: Tensor, *values: Tensor) -> list[ctypes.c_void_p]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from snntorch_brp.fused import block, spike_conv
 from snntorch_brp.fused.autograd_synapse import by_step, track
 from snntorch_brp.fused.block import Affine
+from snntorch_brp.fused.block_batch import BlockBatch, Pass, SavedRows
 from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
 from snntorch_brp.fused.synapse import (
     Request,
@@ -24,14 +26,7 @@ from snntorch_brp.fused.synapse import (
     weight_with_its_way_back,
 )
 
-Pass = tuple[_BatchNorm | None, Pool]  # over memory: a batch norm and a pooling behind it, or one of them
-
-
-@dataclass
-class SavedBlock(Saved):
-    """Beside the input, of each pass what went into it and the batch norm as it was applied."""
-
-    passes: list[tuple[Tensor, Affine]] = field(default_factory=list)
+Stage = tuple[_BatchNorm | None, Pool]  # a batch norm and a pooling behind it, or one of them
 
 
 class BlockSynapse(Synapse):
@@ -44,19 +39,19 @@ class BlockSynapse(Synapse):
         modules: In the order in which they run.
         behind_neuron: A neuron comes before, and not the network's input.
         place: Where among the modules the convolution is.
-        passes: What is done with its outputs.
+        stages: What is done with its outputs.
     """
 
     channels_last = True
 
     def __init__(
-        self, modules: Sequence[nn.Module], *, behind_neuron: bool, place: int, passes: Sequence[Pass]
+        self, modules: Sequence[nn.Module], *, behind_neuron: bool, place: int, stages: Sequence[Stage]
     ) -> None:
         super().__init__(modules, behind_neuron=behind_neuron)
         conv = modules[place]
         assert isinstance(conv, nn.Conv1d | nn.Conv2d)
         self.conv: nn.Conv1d | nn.Conv2d = conv
-        self._passes = tuple(passes)
+        self._stages = tuple(stages)
         self._place = place
         self.receive(())
 
@@ -73,39 +68,45 @@ class BlockSynapse(Synapse):
         """In one byte each, unless pooling makes fractions of them."""
         return self.pool, torch.uint8 if self.pool == (1, 1) else dtype
 
-    def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
-        """See :class:`Synapse`."""
-        z, (B, T) = batched(x)
-        z = self._images(z)
-        weight = weight_with_its_way_back(self.conv)
-        saved = SavedBlock(z, weight)
-        y = self._convolved(z, weight)
+    def gather(self, x: Tensor, request: Request) -> BlockBatch:
+        """The convolution and the statistics of the whole batch."""
+        z, weight, y, (B, T) = self._convolved(x)
         flat = y.dim() == 3
         y = y.unsqueeze(1) if flat else y
-        for norm, pool in self._passes:
+        passed: list[Pass] = []
+        for norm, pool in self._stages:
+            if passed:
+                y = block.forward(*passed[-1][:3])
             affine = block.nothing(y, T) if norm is None else normalizing(y, norm, T, request.repeats)
-            saved.passes.append((y, affine))
-            y = block.forward(y, affine, pool)
-        y = y.squeeze(1) if flat else y
-        return unbatched(y.movedim(-1, 1), B, T), saved
+            passed.append(Pass(y, affine, pool, norm))
+        learn = partial(self._learn, z, weight)
+        return BlockBatch(passed, samples=B, flat=flat, learn=learn)
+
+    def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
+        """See :class:`Synapse`."""
+        if not self._stages:
+            z, weight, y, (B, T) = self._convolved(x)
+            return unbatched(y.movedim(-1, 1), B, T), Saved(z, weight)
+        batch = self.gather(x, request)
+        current, saved = batch.forward(slice(0, x.shape[1]))
+        assert isinstance(saved, SavedRows)
+        return current, replace(saved, batch=batch)
 
     def backward(self, a: Tensor, saved: Saved) -> None:
         """See :class:`Synapse`."""
-        assert isinstance(saved, SavedBlock)
-        g = batched(a)[0].movedim(1, -1).contiguous()
-        flat = g.dim() == 3
-        bias = None
-        for (norm, pool), (y, affine) in reversed(list(zip(self._passes, saved.passes, strict=True))):
-            gradients = block.backward_(y, affine, pool, g.unsqueeze(1) if flat else g)
-            if norm is not None:
-                accumulate(norm.weight, gradients.gamma)
-                accumulate(norm.bias, gradients.beta)
-            bias, g = gradients.bias, y.squeeze(1) if flat else y
-        saved.passes.clear()  # what was kept is overwritten
+        if isinstance(saved, SavedRows) and saved.batch is not None:
+            saved.batch.backward(a, saved)
+            saved.batch.finish()
+        else:
+            assert saved.weight is not None
+            self._learn(saved.source, saved.weight, batched(a)[0].movedim(1, -1).contiguous(), None)
+
+    def _learn(self, z: Tensor, weight: Tensor, g: Tensor, bias: Tensor | None) -> None:
+        """Add the convolution's weight changes to ``.grad``, from the gradient of its output, ``[M, *, C]``."""
         if self.conv.bias is not None:
             accumulate(self.conv.bias, g.flatten(0, -2).sum(0) if bias is None else bias)
-        if saved.weight is not None and saved.weight.requires_grad:
-            accumulate(saved.weight, self._weight_gradient(g, saved.source))
+        if weight.requires_grad:
+            accumulate(weight, self._weight_gradient(g, z))
 
     def _images(self, z: Tensor) -> Tensor:
         """The inputs ``[M, *, C]`` with channels last: bytes where all are 0 or 1."""
@@ -117,10 +118,14 @@ class BlockSynapse(Synapse):
             z = z.to(torch.uint8)
         return z.contiguous()
 
-    def _convolved(self, z: Tensor, weight: Tensor) -> Tensor:
+    def _convolved(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """Images, weights and their convolution ``[B T, *, C]``, and (B, T)."""
+        z, shape = batched(x)
+        z, weight = self._images(z), weight_with_its_way_back(self.conv)
         if z.dtype is torch.uint8:
-            return spike_conv.convolve(z, self.conv, weight)
-        return self.conv._conv_forward(z.movedim(-1, 1), weight, self.conv.bias).movedim(1, -1).contiguous()
+            return z, weight, spike_conv.convolve(z, self.conv, weight), shape
+        y = self.conv._conv_forward(z.movedim(-1, 1), weight, self.conv.bias)
+        return z, weight, y.movedim(1, -1).contiguous(), shape
 
     def _weight_gradient(self, a: Tensor, z: Tensor) -> Tensor:
         if z.dtype is torch.uint8:
@@ -175,13 +180,13 @@ def _all_spikes(z: Tensor) -> bool:
     return all(bool(((x == 0) | (x == 1)).all()) for x in (z[:: max(len(z) // SOME, 1)], z))
 
 
-def passes_of(conv: nn.Module, after: Sequence[nn.Module]) -> list[Pass] | None:
-    """What comes behind a convolution as passes over memory, or None where it is more than a norm and a pooling."""
+def stages_of(conv: nn.Module, after: Sequence[nn.Module]) -> list[Stage] | None:
+    """What comes behind a convolution, a pass over memory each, or None where it is more than a norm and a pooling."""
     dimensions = len(getattr(conv, "kernel_size", ()))
     norms: tuple[type[nn.Module], ...] = {1: (nn.BatchNorm1d,), 2: (nn.BatchNorm2d,)}.get(dimensions, ())
     maxima = {1: nn.MaxPool1d, 2: nn.MaxPool2d}.get(dimensions, ())
     averages = {1: nn.AvgPool1d, 2: nn.AvgPool2d}.get(dimensions, ())
-    found: list[Pass] = []
+    found: list[Stage] = []
     for module in after:
         if isinstance(module, nn.Identity):
             continue

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snntorch_brp.fused import matmul, sparse_conv, spike_conv
 from snntorch_brp.fused.autograd_synapse import AutogradSynapse
-from snntorch_brp.fused.block_synapse import BlockSynapse, passes_of
+from snntorch_brp.fused.block_synapse import BlockSynapse, stages_of
 from snntorch_brp.fused.dense_conv_synapse import DenseConvSynapse
 from snntorch_brp.fused.event_conv_synapse import EventConvSynapse
 from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
@@ -84,13 +84,13 @@ def _make(modules: Sequence[nn.Module], behind_neuron: bool) -> Synapse | None:
     """For a convolution that pads with zeros and comes last, or before a pooling that does."""
     place = next(i for i, module in enumerate(modules) if isinstance(module, nn.Conv1d | nn.Conv2d))
     conv, after = modules[place], modules[place + 1 :]
-    passes = passes_of(conv, after)
+    stages = stages_of(conv, after)
     if any(stateless(module).by_step for module in modules[:place]):
         return None
-    if passes is not None and spike_conv.knows(conv):
+    if stages is not None and spike_conv.knows(conv):
         takes_spikes = behind_neuron and all(_keeps_spikes(module) for module in modules[:place])
-        if takes_spikes or any(norm is not None for norm, _ in passes):
-            return BlockSynapse(modules, behind_neuron=behind_neuron, place=place, passes=passes)
+        if takes_spikes or any(norm is not None for norm, _ in stages):
+            return BlockSynapse(modules, behind_neuron=behind_neuron, place=place, stages=stages)
     if any(stateless(module).by_step for module in after):
         return None
     pool = _pool_after(conv, after)

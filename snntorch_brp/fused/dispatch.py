@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snntorch_brp.fused import learned_constants, triton_neuron
+from snntorch_brp.fused.buffers import sample_major
 from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import adjoint_, can_run, scan_
@@ -32,7 +33,7 @@ def fire(
     """Run a layer's neurons; the currents may be overwritten.
 
     Args:
-        current: Input currents, ``[T, B, *]``.
+        current: Input currents, ``[T, B, *]``, or ``[1, B, *]`` where they are the same at every step.
         neuron: The layer's constants, in the dtype of the state.
         spikes: Filled with the spikes, ``[T, B, *]``, averaged over windows of ``pool``.
         pool: Height and width of the windows, (1, 1) for none.
@@ -43,8 +44,12 @@ def fire(
         The tape for :func:`fire_back`, membrane potentials ``[T, B, *]`` (or bytes, see :func:`spikes_on`), and mean
         spike rate ``[B, *]``, both before pooling. The rate is NaN where a membrane without potentials was not finite.
     """
+    steps, same = len(spikes), current if len(current) < len(spikes) else None
     if isinstance(neuron, Leaky) and can_run(current, neuron):
-        return current, scan_(current, neuron, spikes, pool)
+        tape = current if same is None else _like_steps_of(same, steps)
+        return tape, scan_(tape, neuron, spikes, pool, same=same)
+    if same is not None:
+        current = _like_steps_of(same, steps).copy_(same.expand(steps, *same.shape[1:]))
     if isinstance(neuron, Leaky) and triton_neuron.can_run(current, neuron):
         suffice = not membranes and neuron.learned is None and triton_neuron.bits_suffice(neuron)
         return triton_neuron.scan_(current, neuron, spikes, pool, keep="bits" if suffice else "membrane")
@@ -62,6 +67,7 @@ def fire_back(
     *,
     grad_spikes: Tensor | None = None,
     grad_membrane: Tensor | None = None,
+    summed: bool = False,
     dtype: torch.dtype,
 ) -> Tensor:
     """Gradient of the currents, ``[T, B, *]``, as in :func:`adjoint`; the tape may be overwritten.
@@ -73,20 +79,32 @@ def fire_back(
         neuron: The layer's constants.
         grad_spikes: ∂L/∂s_t, ``[T or 1, B, *]``.
         grad_membrane: ∂L/∂v_t, ``[T or 1, B, *]``.
+        summed: Give the sum over all steps, ``[1, B, *]``, for currents that are the same at every step.
         dtype: Of the currents, and of their gradient.
     """
     gradients = {"grad_spikes": grad_spikes, "grad_membrane": grad_membrane}
     if grad_spikes is None and grad_membrane is None:
-        return torch.zeros_like(tape, dtype=dtype)
+        return torch.zeros_like(tape[:1] if summed else tape, dtype=dtype)
     if isinstance(neuron, Leaky) and can_run(tape, neuron):
-        return adjoint_(tape, neuron, **gradients).to(dtype)
+        return adjoint_(tape, neuron, **gradients, summed=summed).to(dtype)
+    if summed:
+        a = fire_back(tape, neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane, dtype=state_dtype(dtype))
+        return a.sum(0, keepdim=True).to(dtype)
     if isinstance(neuron, Leaky) and neuron.learned is not None:
-        a = fire_back(tape.clone(), replace(neuron, learned=None), **gradients, dtype=tape.dtype)
+        fixed = replace(neuron, learned=None)
+        a = fire_back(tape.clone(), fixed, grad_spikes=grad_spikes, grad_membrane=grad_membrane, dtype=tape.dtype)
         neuron.learned.accumulate(*learned_constants.gradients(tape, a, neuron, grad_membrane=grad_membrane))
         return a.to(dtype)
     if isinstance(neuron, Leaky) and (holds_bits(tape) or triton_neuron.can_run(tape, neuron)):
         return triton_neuron.adjoint_(tape, neuron, **gradients, dtype=dtype)
     return neuron.adjoint(tape, **gradients).to(dtype)
+
+
+def _like_steps_of(current: Tensor, steps: int) -> Tensor:
+    """Memory for all steps of a current ``[1, B, *]``, laid out as it is."""
+    neurons = current[0, 0]
+    last = neurons.dim() > 1 and not neurons.is_contiguous() and neurons.movedim(0, -1).is_contiguous()
+    return sample_major((steps, *current.shape[1:]), like=current, dtype=current.dtype, channels_last=last)
 
 
 def holds_bits(tape: Tensor) -> bool:

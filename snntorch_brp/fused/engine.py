@@ -22,7 +22,7 @@ from snntorch_brp.consolidation import Consolidation, PseudoGradient
 from snntorch_brp.encoding import check_labels
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.finite import check_loss, check_membranes
-from snntorch_brp.fused.buffers import recycled
+from snntorch_brp.fused.buffers import sample_major
 from snntorch_brp.fused.dispatch import fire, fire_back, holds_bits, spikes_on
 from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.layers import Layer, NotFusible, Signature, dtype_of, neuron_shapes, plan
@@ -30,7 +30,7 @@ from snntorch_brp.fused.matmul import matrix_units_available
 from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.scan import state_dtype
-from snntorch_brp.fused.synapse import Request, Saved, Synapse
+from snntorch_brp.fused.synapse import Batch, Request, Saved, Synapse
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.runtime.graph import reach
@@ -53,7 +53,7 @@ class Chunk:
     tape: Tensor  # [T, b, *], the membranes or what else the neurons' way back needs
     dtype: torch.dtype  # of the currents
     neuron: Dynamics
-    synapse: Synapse
+    synapse: Synapse | Batch
     saved: Saved
     rate: Tensor  # [b, *]
     constant_input: bool = False  # one step of the input stood for all
@@ -326,29 +326,34 @@ class FusedEngine:
         learns = keep or learn is not None
         repeats = len(x) if constant else 1
         request = Request(learns, input_grad, transient=not keep, bf16_terms=self.bf16_terms, repeats=repeats)
-        for rows in self._rows(layer, x, whole=input_grad or following is None):
-            current, saved = synapse.forward(x[:1, rows] if constant else x[:, rows], request)
-            current = _repeated(current, len(x)) if constant else current
+        seen = x[:1] if constant else x
+        batch = synapse.gather(seen, request) if synapse.couples_samples and not keep else None
+        whole = input_grad or following is None or (synapse.couples_samples and batch is None)
+        for rows in self._rows(layer, x, whole=whole):
+            current, saved = synapse.forward(seen[:, rows], request) if batch is None else batch.forward(rows)
             state = state_dtype(current.dtype)
             held = current.to(state, copy=True) if "current" in self.consolidation.keeps else None
+            held = held.expand(len(x), *held.shape[1:]) if constant and held is not None else held
             pool, dtype = (1, 1), self._dtype
             if following is not None and not whole_network:
                 pool, dtype = following.synapse.preferred_input(dtype, self.bf16_terms)
             if spikes is None:
                 last = following is not None and following.synapse.channels_last and max(pool) == 1
                 size = (*x.shape[:2], *pooled(current.shape, pool)[2:])
-                spikes = _sample_major(size, like=current, dtype=dtype, channels_last=last)
+                spikes = sample_major(size, like=current, dtype=dtype, channels_last=last)
             neuron = layer.dynamics(current.new_empty((), dtype=state))
             membranes = self._looks_at_membranes or (following is None and self.loss_on == "membranes")
             tape, rate = fire(current, neuron, spikes[:, rows], pool, learns=learns, membranes=membranes)
             check_membranes({layer.name: rate if holds_bits(tape) else tape[-1]})
             if self.watch is not None and layer.spikes:
                 self.watch(layer.name, rate)
-            chunk = Chunk(rows, tape, current.dtype, neuron, synapse, saved, rate, constant, held)
+            chunk = Chunk(rows, tape, current.dtype, neuron, batch or synapse, saved, rate, constant, held)
             if learn is not None:
                 self._learn(layer, chunk, learn, None)
             if keep or following is None:
                 kept.append(chunk)
+        if batch is not None and learn is not None:
+            batch.finish()
         assert spikes is not None
         return spikes, kept
 
@@ -368,7 +373,7 @@ class FusedEngine:
         cache = cache if x.device.type == "cpu" else DEVICE_CHUNK_BYTES
         size = self.chunk or max(cache // (T * self._neurons[layer.name] * x.element_size()), 1)
         compares = self.consolidation.compares_samples or self.propagation.compares_samples
-        size = B if whole or layer.synapse.couples_samples or compares else min(size, B)
+        size = B if whole or compares else min(size, B)
         return (slice(start, min(start + size, B)) for start in range(0, B, size))
 
     def _learn(self, layer: Layer, chunk: Chunk, label: Tensor, y: Tensor | None) -> None:
@@ -404,10 +409,18 @@ class FusedEngine:
         grad_membrane: Tensor | None = None,
         grad_current: Tensor | None = None,
     ) -> Tensor | None:
-        a = fire_back(chunk.tape, chunk.neuron, grad_spikes=grad_spikes, grad_membrane=grad_membrane, dtype=chunk.dtype)
+        a = fire_back(
+            chunk.tape,
+            chunk.neuron,
+            grad_spikes=grad_spikes,
+            grad_membrane=grad_membrane,
+            summed=chunk.constant_input,
+            dtype=chunk.dtype,
+        )
         if grad_current is not None:
-            a += grad_current
-        return chunk.synapse.backward(a.sum(0, keepdim=True) if chunk.constant_input else a, chunk.saved)
+            times = len(chunk.tape) if chunk.constant_input and len(grad_current) == 1 else 1
+            a += times * grad_current.sum(0) if chunk.constant_input else grad_current
+        return chunk.synapse.backward(a, chunk.saved)
 
     def _loss(self, spikes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of what the output gives, and its gradient there."""
@@ -426,22 +439,6 @@ class FusedEngine:
 def _same_at_every_step(x: Tensor) -> bool:
     """Direct coding: one step, seen T times (:class:`snntorch_brp.encoding.DirectEncoder`)."""
     return len(x) > 1 and x.stride(0) == 0
-
-
-def _repeated(current: Tensor, steps: int) -> Tensor:
-    """``[1, b, *]`` as ``[T, b, *]``, sample-major, in memory of its own: the neurons write into it."""
-    B, neurons = current.shape[1], current.shape[2:]
-    last = len(neurons) > 1 and not current[0, 0].is_contiguous() and current[0, 0].movedim(0, -1).is_contiguous()
-    repeated = _sample_major((steps, B, *neurons), like=current, dtype=current.dtype, channels_last=last)
-    return repeated.copy_(current.expand(repeated.shape))
-
-
-def _sample_major(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
-    """Memory ``[T, B, *]`` with the samples outside, so that a chunk is one piece of it."""
-    T, B, *neurons = shape
-    if channels_last and len(neurons) > 1:
-        return recycled((B, T, *neurons[1:], neurons[0]), like=like, dtype=dtype).transpose(0, 1).movedim(-1, 2)
-    return recycled((B, T, *neurons), like=like, dtype=dtype).transpose(0, 1)
 
 
 class _Spikes(Sequence[Tensor]):

@@ -149,10 +149,11 @@ void advance(F* __restrict__ I, F* __restrict__ v, F* __restrict__ since, F* __r
 }
 
 // Where channels come first a piece is a plane of one channel; where they come last it is a band of rows that is
-// pooled to one row of the output.
+// pooled to one row of the output. Where `same` is not null, [B, N], it is the current at every step, and `current` is
+// only written.
 template <class F, class O, bool own>
-void scan(F* current, const Shape& shape, const Neuron& neuron, O* out, int64_t out_step, int64_t out_sample,
-          int64_t pool_h, int64_t pool_w, F* rate) {
+void scan(F* current, const Shape& shape, const Neuron& neuron, const F* same, O* out, int64_t out_step,
+          int64_t out_sample, int64_t pool_h, int64_t pool_w, F* rate) {
     const bool last = shape.channels_last;
     const int64_t plane = shape.height * shape.width, neurons = shape.planes * plane;
     const int64_t high = shape.height / pool_h, wide = shape.width / pool_w;
@@ -172,6 +173,7 @@ void scan(F* current, const Shape& shape, const Neuron& neuron, O* out, int64_t 
                 for (int64_t i = 0; i < n; ++i) since[i] = F(neuron.v_rest) > threshold[i] ? 0 : neuron.tau_ref;
                 for (int64_t t = 0; t < shape.steps; ++t) {
                     F* I = current + t * shape.step_stride + b * shape.sample_stride + p * size;
+                    if (same) std::copy_n(same + b * neurons + p * size, n, I);
                     advance<F, own>(I, v, since, spikes, count, n, p * size, neuron);
                     O* to = out + t * out_step + b * out_sample;
                     if (!last)
@@ -310,10 +312,19 @@ void back(F* membrane, int64_t step_stride, int64_t steps, int64_t n, const Neur
     }
 }
 
-// `learned`: null, or [2, B, N] for gradients of decays and of thresholds.
+// The sum of n numbers over all steps.
+template <class F>
+void add_steps(const F* __restrict__ from, int64_t step_stride, int64_t steps, int64_t n, F* __restrict__ total) {
+    std::copy_n(from, n, total);
+    for (int64_t t = 1; t < steps; ++t)
+        for (int64_t i = 0; i < n; ++i) total[i] += from[t * step_stride + i];
+}
+
+// `learned`: null, or [2, B, N] for gradients of decays and of thresholds. `total`: null, or [B, N] for the sum of the
+// gradients over all steps.
 template <class F, bool own>
 void adjoint(F* membrane, const Shape& shape, const Neuron& neuron, const Strided& grad_spikes,
-             const Strided& grad_membrane, const Strided& psi, F* learned) {
+             const Strided& grad_membrane, const Strided& psi, F* learned, F* total) {
     const int64_t neurons = shape.planes * shape.height * shape.width;
     const int64_t pieces = (neurons + PIECE - 1) / PIECE;
 #pragma omp parallel if (shape.samples * neurons * shape.steps > 1 << 16)
@@ -323,12 +334,13 @@ void adjoint(F* membrane, const Shape& shape, const Neuron& neuron, const Stride
 #pragma omp for collapse(2) schedule(static)
         for (int64_t b = 0; b < shape.samples; ++b)
             for (int64_t p = 0; p < pieces; ++p) {
-                const int64_t offset = p * PIECE;
+                const int64_t offset = p * PIECE, n = std::min(PIECE, neurons - offset);
                 F* grad_beta = learned ? learned + b * neurons + offset : nullptr;
-                back<F, own>(membrane + b * shape.sample_stride + offset, shape.step_stride, shape.steps,
-                             std::min(PIECE, neurons - offset), neuron, grad_spikes, grad_membrane, psi, b, offset,
-                             scratch.data(), in_window.data(), grad_beta,
+                F* own_piece = membrane + b * shape.sample_stride + offset;
+                back<F, own>(own_piece, shape.step_stride, shape.steps, n, neuron, grad_spikes, grad_membrane, psi, b,
+                             offset, scratch.data(), in_window.data(), grad_beta,
                              learned ? grad_beta + shape.samples * neurons : nullptr);
+                if (total) add_steps(own_piece, shape.step_stride, shape.steps, n, total + b * neurons + offset);
             }
     }
 }
@@ -342,16 +354,16 @@ extern "C" void neuron_struct_sizes(int64_t* sizes) {
 }
 
 #define SCAN(name, F, O)                                                                                            \
-    extern "C" void name(F* current, const Shape* shape, const Neuron* neuron, O* out, int64_t out_step,            \
-                         int64_t out_sample, int64_t pool_h, int64_t pool_w, F* rate) {                             \
+    extern "C" void name(F* current, const Shape* shape, const Neuron* neuron, const F* same, O* out,               \
+                         int64_t out_step, int64_t out_sample, int64_t pool_h, int64_t pool_w, F* rate) {           \
         const auto run = neuron->betas ? scan<F, O, true> : scan<F, O, false>;                                      \
-        run(current, *shape, *neuron, out, out_step, out_sample, pool_h, pool_w, rate);                             \
+        run(current, *shape, *neuron, same, out, out_step, out_sample, pool_h, pool_w, rate);                       \
     }
 #define ADJOINT(name, F)                                                                                            \
     extern "C" void name(F* membrane, const Shape* shape, const Neuron* neuron, const Strided* grad_spikes,         \
-                         const Strided* grad_membrane, const Strided* psi, F* learned) {                            \
+                         const Strided* grad_membrane, const Strided* psi, F* learned, F* total) {                  \
         const auto run = neuron->betas ? adjoint<F, true> : adjoint<F, false>;                                      \
-        run(membrane, *shape, *neuron, *grad_spikes, *grad_membrane, *psi, learned);                                       \
+        run(membrane, *shape, *neuron, *grad_spikes, *grad_membrane, *psi, learned, total);                         \
     }
 
 SCAN(scan_float32, float, float)

@@ -82,7 +82,7 @@ def can_run(current: Tensor, neuron: Leaky) -> bool:
     )
 
 
-def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -> Tensor:
+def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int], *, same: Tensor | None = None) -> Tensor:
     """:func:`scan` in place: ``current`` becomes the membrane, and ``spikes`` is filled, pooled.
 
     Args:
@@ -91,6 +91,7 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
         spikes: Where spikes go, ``[T, B, *]``, averaged over windows of ``pool``; in the dtype of ``current``, in
             bfloat16 for float32, or in uint8 where nothing is pooled. With channels last where nothing is pooled.
         pool: Height and width of the pooling, (1, 1) for none.
+        same: The current that is the same at every step, ``[1, B, *]``; then what ``current`` holds does not count.
 
     Returns:
         Mean spike rate of each neuron, ``[B, *]``.
@@ -98,10 +99,12 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
     held = _in_memory(current)
     own = _own_constants(neuron, held, channels_last=not _is_dense(current))
     rate = held.new_empty(held.shape[1:])
+    alike = _alike(same, current)
+    every = None if alike is None else alike[0].contiguous()
     if not _is_dense(spikes):  # channels last: as they lie in memory, neurons are a row of numbers
         if _is_dense(current):
             fired = torch.empty_like(spikes, memory_format=torch.contiguous_format)
-            rate = scan_(current, neuron, fired, pool)
+            rate = scan_(current, neuron, fired, pool, same=same)
             spikes.copy_(fired)
             return rate
         shape, spikes = _shape(held, pool), _in_memory(spikes)
@@ -113,6 +116,7 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
         address(held, "currents", dtype=current.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(shape),
         ctypes.byref(_neuron(neuron, own, held)),
+        None if every is None else address(every, "currents", dtype=held.dtype, shape=held.shape[1:]),
         address(spikes, "spikes", dtype=spikes.dtype, shape=spikes_shape, free=2, written=True),
         *map(ctypes.c_int64, (spikes.stride(0), spikes.stride(1), *pool)),
         address(rate, "rates", dtype=current.dtype, shape=held.shape[1:], written=True),
@@ -121,17 +125,24 @@ def scan_(current: Tensor, neuron: Leaky, spikes: Tensor, pool: Sequence[int]) -
 
 
 def adjoint_(
-    membrane: Tensor, neuron: Leaky, *, grad_spikes: Tensor | None = None, grad_membrane: Tensor | None = None
+    membrane: Tensor,
+    neuron: Leaky,
+    *,
+    grad_spikes: Tensor | None = None,
+    grad_membrane: Tensor | None = None,
+    summed: bool = False,
 ) -> Tensor:
     """:func:`adjoint` in place: ``membrane`` becomes the gradient of the currents, and is returned.
 
-    Gradients of constants that are learned are added to ``.grad``.
+    With ``summed`` its sum over all steps is returned, ``[1, B, *]``. Gradients of constants that are learned are added
+    to ``.grad``.
     """
     psi = None if neuron.form is not None and neuron.form.name in _FORMS else neuron.psi(membrane)
     held = _in_memory(membrane)
     own = _own_constants(neuron, held, channels_last=not _is_dense(membrane))
     gradients = [_alike(x, membrane) for x in (grad_spikes, grad_membrane, psi)]
     learned = None if neuron.learned is None else held.new_empty(2, *held.shape[1:])  # of decay and threshold
+    total = held.new_empty(held.shape[1:]) if summed else None
     _kernels(f"adjoint_{_NAMES[membrane.dtype]}")(
         address(held, "membranes", dtype=membrane.dtype, shape=held.shape, free=2, written=True),
         ctypes.byref(_shape(membrane, (1, 1))),
@@ -140,12 +151,15 @@ def adjoint_(
         None
         if learned is None
         else address(learned, "gradients", dtype=held.dtype, shape=(2, *held.shape[1:]), written=True),
+        None if total is None else address(total, "sums", dtype=held.dtype, shape=held.shape[1:], written=True),
     )
     if neuron.learned is not None and learned is not None:
         grad_beta, grad_threshold = (learned if _is_dense(membrane) else learned.movedim(-1, 2)).sum(1)
         grad_threshold += before_first_step(membrane, membrane, neuron)  # of one step, and so of no membranes
         neuron.learned.accumulate(grad_beta, grad_threshold)
-    return membrane
+    if total is None:
+        return membrane
+    return (total if _is_dense(membrane) else total.movedim(-1, 1))[None]
 
 
 def _is_dense(x: Tensor) -> bool:

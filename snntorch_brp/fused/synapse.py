@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,10 @@ class Synapse(ABC):
         """
         return self.pool, dtype
 
+    def gather(self, x: Tensor, request: Request) -> Batch | None:
+        """What samples must know of each other, from a whole batch; None where :meth:`forward` must have it whole."""
+        return None
+
     @abstractmethod
     def forward(self, x: Tensor, request: Request) -> tuple[Tensor, Saved]:
         """Currents ``[T, B, *]`` from spikes ``[T, B, *]``, which may be views of sample-major memory.
@@ -126,6 +130,19 @@ class Synapse(ABC):
     @abstractmethod
     def backward(self, a: Tensor, saved: Saved) -> Tensor | None:
         """Add the weight changes of ``a = ∂L/∂I``, ``[T, B, *]``, to ``.grad``; gives ∂L/∂x where it was asked for."""
+
+
+class Batch(Protocol):
+    """What a synapse whose samples see each other makes of a batch, so that neurons may run some samples at a time."""
+
+    def forward(self, rows: slice) -> tuple[Tensor, Saved]:
+        """Currents of some samples, ``[T, b, *]``, as :meth:`Synapse.forward` gives them."""
+
+    def backward(self, a: Tensor, saved: Saved) -> None:
+        """Be told the gradient of these samples' currents."""
+
+    def finish(self) -> None:
+        """Once all samples have been through: add the weight changes to ``.grad``."""
 
 
 Maker = Callable[[Sequence[nn.Module], bool], Synapse | None]
