@@ -5,10 +5,10 @@
     python benchmarks/time_to_accuracy.py --task digits                until 90 % on scikit-learn's digits: seconds
 
 All contenders train the same network from the same weights on the same batches with the same optimizer and loss, each
-in a fresh process, one after the other: a label-only rule and pseudo-BP by ``BRPTrainer``, and snnTorch's own neurons in
-a loop over time with ``loss.backward()``. Accuracy is that of a part of the training data that is held back; the test
-set is not read. The clock runs while data are read, encoded and learned from, and stands while accuracy is measured. A last
-table says where the time of some steps went (cProfile, in a training of its own).
+in a fresh process, one after the other: a label-only rule and pseudo-BP by ``BRPTrainer``, and snnTorch's own neurons
+in a loop over time with ``loss.backward()``. Accuracy is that of a part of the training data that is held back; the
+test set is not read. The clock runs while data are read, encoded and learned from, and stands while accuracy is
+measured. A last table says where the time of some steps went (cProfile, in a training of its own).
 """
 
 from __future__ import annotations
