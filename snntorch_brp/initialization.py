@@ -15,7 +15,12 @@ PATCHES = 100_000  # that the whitening is estimated from
 
 @torch.no_grad()
 def patch_filters(
-    conv: nn.Conv2d, images: Tensor, *, epsilon: float = 0.1, generator: torch.Generator | None = None
+    conv: nn.Conv2d,
+    images: Tensor,
+    *,
+    epsilon: float = 0.1,
+    both_polarities: bool = False,
+    generator: torch.Generator | None = None,
 ) -> None:
     """Make the filters of a convolution whitened random patches of the images.
 
@@ -28,6 +33,8 @@ def patch_filters(
         conv: The convolution, with a square kernel and one group; changed in place.
         images: What it will take in, ``[N, C, H, W]``.
         epsilon: Added to the variances before whitening, in parts of their mean.
+        both_polarities: Filters in pairs, one for a patch and one for its negative, as cells of the retina answer to
+            light and to its absence: a spike says that a filter's answer is large, and not that it is far below zero.
         generator: Draws the patches.
 
     Raises:
@@ -54,9 +61,12 @@ def patch_filters(
     whitening = axes @ torch.diag((variances + epsilon * variances.mean()).rsqrt()) @ axes.T
     contrast = (patches - mean).norm(dim=1)
     patches = patches[contrast > contrast.median() / 2]  # an even patch has no direction
-    picked = patches[torch.randint(len(patches), (conv.out_channels,), generator=generator)]
+    count = (conv.out_channels + 1) // 2 if both_polarities else conv.out_channels
+    picked = patches[torch.randint(len(patches), (count,), generator=generator)]
     units = F.normalize((picked - mean) @ whitening, dim=1)
     filters = units @ whitening
+    if both_polarities:
+        filters = torch.cat([filters, -filters])[: conv.out_channels]
     conv.weight.copy_(filters.view_as(conv.weight))
     conv.bias.copy_(-(filters @ mean))
 

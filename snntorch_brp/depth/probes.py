@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,11 @@ def read_layers(trainer: BRPTrainer, learn: TensorDataset, judged: TensorDataset
         name: LinearReader(seen[name], labels, num_classes=trainer.num_classes).accuracy(new[name], truth)
         for name in seen
     }
+
+
+def pooled_rates(samples: Tensor, encoder: Callable[[Tensor], Tensor]) -> Tensor:
+    """Rates of what an encoder makes of samples ``[N, *]``, pooled as those of layers are, ``[N, D]``."""
+    return torch.cat([over_places(encoder(x).mean(0), GRID) for x in samples.split(BATCH)])
 
 
 def _rates(trainer: BRPTrainer, part: TensorDataset) -> tuple[dict[str, Tensor], Tensor]:

@@ -21,13 +21,20 @@ class Recipe:
         title: What tables and figures call it.
         propagation: What is sent.
         consolidation: How a layer learns from it; the pseudo-gradient where None.
-        label_only: A layer sees the label, what it did itself, and its fixed B_l: such rules compete.
+        label_only: A layer sees the label, what it did itself, and its fixed B_l.
+        flat: It trains the setting's network without convolutions behind the first.
     """
 
     title: str
     propagation: Propagation
     consolidation: Consolidation | None = None
     label_only: bool = True
+    flat: bool = False
+
+    @property
+    def competes(self) -> bool:
+        """Whether the trials may choose it: the label alone teaches convolutions."""
+        return self.label_only and not self.flat
 
 
 _BOTH = PredSim(places=REGIONS)
@@ -45,8 +52,14 @@ RECIPES: Mapping[str, Recipe] = {
     "brp-centered": Recipe(title="BRP, centered labels", propagation=BRP(centered=True)),
     "backprop": Recipe(title="pseudo-BP", propagation=Backprop(), label_only=False),
     "rest": Recipe(title="convolutions at rest", propagation=OutputOnly(), label_only=False),
+    "flat": Recipe(
+        title="one fully connected layer, similarity and reading",
+        propagation=_BOTH.propagation,
+        consolidation=_BOTH.consolidation,
+        flat=True,
+    ),
 }
 """By the names under which trainings are stored."""
 
-BESIDE = ("backprop", "rest")
-"""What the rule that the trials choose is trained beside, for as many epochs."""
+BESIDE = ("backprop", "rest", "flat")
+"""What the rule that the trials choose is trained beside, for about as many seconds."""

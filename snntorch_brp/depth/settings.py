@@ -29,6 +29,9 @@ class Setting:
         validation: Part of the training data that choices are made by.
         wide: Filters of the wide frozen convolution that stands beside.
         temperature: Of the output: its loss is the cross-entropy of the softmax of so many times the rates.
+        frozen: The first convolution stands still, and what it fires is kept (:mod:`snntorch_brp.depth.front`).
+        mirrored: Where it does: learn from the mirror image of every image, too.
+        flat: What stands behind the frozen convolution in the place of others, for comparison; None for nothing.
 
     Raises:
         ValueError: If there is no such augmentation.
@@ -45,14 +48,26 @@ class Setting:
     validation: float = 0.1
     wide: int = 256
     temperature: float = 10.0
+    frozen: bool = False
+    mirrored: bool = False
+    flat: str | None = None
 
     def __post_init__(self) -> None:
         if self.augment is not None and self.augment not in AUGMENTATIONS:
             raise ValueError(f"there is no augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
+        if (self.mirrored or self.flat) and not self.frozen:
+            raise ValueError("mirrored and flat go with a frozen first convolution")
+        if self.frozen and self.augment:
+            raise ValueError("what a frozen convolution fires is kept, so that images cannot be augmented")
 
-    def net(self, input_shape: tuple[int, ...]) -> nn.Sequential:
-        """The network, freshly drawn. Normalized currents have a standard deviation of one threshold."""
-        net = network(self.network, input_shape, neuron=neuron)
+    def net(self, input_shape: tuple[int, ...], *, flat: bool = False) -> nn.Sequential:
+        """The network, freshly drawn. Normalized currents have a standard deviation of one threshold.
+
+        Args:
+            input_shape: Shape of one sample at one step.
+            flat: The network without convolutions behind the first.
+        """
+        net = network(self.flat if flat and self.flat else self.network, input_shape, neuron=neuron)
         net[-1] = neuron(half_width=2.0)  # an output far below its threshold must hear of it
         return net
 
@@ -97,12 +112,14 @@ SETTINGS: Mapping[str, Mapping[str, Setting]] = {
             augment="crop-flip",
         ),
         "paper": Setting(
-            network="Conv5x5x128-BN-M2-Conv3x3x192-BN-M2-Conv3x3x256-BN-Conv3x3x256-BN-M2-FC200-BN",
-            epochs=60,
+            network="Conv5x5x256-BN-M4-Conv3x3x192-BN-M2-Conv3x3x256-BN-FC200-BN",
+            epochs=5,
             trial_samples=10_000,
-            trial_epochs=5,
-            augment="crop-flip",
+            trial_epochs=2,
             wide=1024,
+            frozen=True,
+            mirrored=True,
+            flat="Conv5x5x256-BN-M4-FC1000-BN-FC200-BN",
         ),
     },
     "mnist": _MNISTS,

@@ -72,13 +72,17 @@ def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
         "lr": f"{setting.lr:g} cosine",
         "augmentation": setting.augment or "none",
     }
-    trials = {name: done for name in RECIPES if (done := _finished(trainings, name, [0], "trial"))}
+    names = [name for name, recipe in RECIPES.items() if setting.flat or not recipe.flat]
+    trials = {name: done for name in names if (done := _finished(trainings, name, [0], "trial"))}
     rows = [
         {**about, **_row(name, done, "trial", setting.trial_epochs)}
         for name, done in sorted(trials.items(), key=lambda item: -item[1][0].validation)
     ]
     best = chosen({name: done for name, (done,) in trials.items()})
-    for name in RECIPES if lab.finished else () if best is None else (best, *BESIDE):
+    first = None if best is None else _finished(trainings, best, lab.seeds(dataset), "whole")
+    if best is not None and first:
+        rows.append({**about, **_row(best, first, "whole", setting.epochs)})
+    for name in names if lab.finished else () if best is None else BESIDE:
         if done := _finished(trainings, name, lab.seeds(dataset), "whole"):
             rows.append({**about, **_row(name, done, "whole", setting.epochs)})
     with suppress(NotFinishedError):
@@ -98,7 +102,7 @@ def _finished(trainings: DepthTrainings, name: str, seeds: Iterable[int], stage:
 
 def chosen(trials: Mapping[str, Outcome]) -> str | None:
     """The label-only rule that was the most accurate on the validation part; None where none was tried."""
-    competing = [name for name in trials if RECIPES[name].label_only]
+    competing = [name for name in trials if RECIPES[name].competes]
     return max(competing, key=lambda name: trials[name].validation, default=None)
 
 

@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import shutil
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,8 @@ from torch.utils.data import TensorDataset
 
 from snntorch_brp.data.augment import AUGMENTATIONS
 from snntorch_brp.data.loader import batches
-from snntorch_brp.depth.probes import LinearReader, read_layers
+from snntorch_brp.depth.front import FIRST, FrozenFront
+from snntorch_brp.depth.probes import LinearReader, pooled_rates, read_layers
 from snntorch_brp.depth.recipes import RECIPES, REGIONS
 from snntorch_brp.depth.settings import Setting
 from snntorch_brp.feedback import Feedback
@@ -40,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 PROBED = 10_000  # training samples that linear readers learn from
 TRAINED_BY = ("network", "steps", "batch_size", "lr", "augment", "validation", "temperature")  # of a setting
+FROZEN_BY = ("frozen", "mirrored")  # likewise, where its first convolution stands still
 VERSION = 1  # of what stored trainings depend on beside their settings
 
 Stage = Literal["trial", "whole"]
@@ -130,28 +133,47 @@ class DepthTrainings:
 
     def __init__(self, lab: Lab, setting: Setting, fold: Fold, input_shape: tuple[int, ...]) -> None:
         self.lab, self.setting, self.fold, self.input_shape = lab, setting, fold, input_shape
+        self._kept: dict[tuple[int, Stage], tuple[TensorDataset, TensorDataset, TensorDataset]] = {}
 
-    def train(self, name: str, *, seed: int, stage: Stage) -> Outcome:
+    def train(self, name: str, *, seed: int, stage: Stage, epochs: int | None = None) -> Outcome:
         """A training, from the store if it was done before.
 
         Args:
             name: Of the recipe.
             seed: Of weights, feedback and the order of samples.
             stage: "trial", short and judged on the validation part, or "whole", with the test set read at the end.
+            epochs: Passes over the training part; the setting's own of this stage when None.
 
         Raises:
             NotFinishedError: If it is not in the store, and nothing is to be trained.
         """
-        epochs = self.setting.trial_epochs if stage == "trial" else self.setting.epochs
-        name_of_file = f"{stage}-{name}-e{epochs}-s{seed}"
-        names = (*TRAINED_BY, *(("trial_samples",) if stage == "trial" else ()))
+        setting = self.setting
+        passes = epochs or (setting.trial_epochs if stage == "trial" else setting.epochs)
+        name_of_file = f"{stage}-{name}-e{passes}-s{seed}"
+        names = (
+            *TRAINED_BY,
+            *(FROZEN_BY if setting.frozen else ()),
+            *(("flat",) if RECIPES[name].flat else ()),
+            *(("trial_samples",) if stage == "trial" else ()),
+        )
         settings = {
             "recipe": name,
-            **{key: getattr(self.setting, key) for key in names},
+            **{key: getattr(setting, key) for key in names},
             "seed": seed,
-            "epochs": epochs,
+            "epochs": passes,
         }
-        return self._stored(name_of_file, settings, lambda kept: self._train(name, seed, stage, epochs, kept))
+        return self._stored(name_of_file, settings, lambda kept: self._train(name, seed, stage, passes, kept))
+
+    def epochs_in(self, seconds: float, name: str) -> int:
+        """Epochs that a training of a recipe may last for about so many seconds, by what its trial took.
+
+        Raises:
+            NotFinishedError: If its trial is not in the store, and nothing is to be trained.
+        """
+        trial = self.train(name, seed=0, stage="trial")
+        samples = min(self.setting.trial_samples, len(self.fold.learn))
+        an_epoch = statistics.fmean(trial.seconds) * len(self.fold.learn) / samples
+        return max(1, round(seconds / an_epoch))
 
     def wide(self) -> Outcome:
         """A wide frozen convolution with a linear reader, from the store if it was done before."""
@@ -200,11 +222,11 @@ class DepthTrainings:
         )
 
     def _train(self, name: str, seed: int, stage: Stage, epochs: int, kept: Path) -> Outcome:
-        learn = self.fold.learn
-        if stage == "trial":
-            learn = _first(learn, self.setting.trial_samples)
-        trainer = self.trainer(name, seed=seed, steps=epochs * -(-len(learn) // self.setting.batch_size))
-        judging = batches(self.fold.validation, TEST_BATCH)
+        count = min(len(self.fold.learn), self.setting.trial_samples if stage == "trial" else len(self.fold.learn))
+        count *= 2 if self.setting.mirrored else 1
+        trainer, front = self.trainer(name, seed=seed, steps=epochs * -(-count // self.setting.batch_size))
+        learn, validation, test = self._parts(front, seed, stage)
+        judging = batches(validation, TEST_BATCH)
         clock, checkpoints = Clock(kept / "seconds.json"), Checkpoints(kept, keep=1, about={"of": kept.name})
         checkpoints.resume(trainer, device=self.lab.device)
         augment = None if self.setting.augment is None else AUGMENTATIONS[self.setting.augment]
@@ -219,32 +241,71 @@ class DepthTrainings:
         if stage == "trial":
             curve = [[100 * results[-1].accuracy, 100 * trainer.evaluate(judging).accuracy]]
             return Outcome(curve=curve, seconds=seconds, test=None, probe={}, machine=where)
-        probe = read_layers(trainer, _first(self.fold.learn, PROBED), self.fold.validation)
+        probe = self._probe(trainer, front, learn, validation)
         return Outcome(
             curve=[[100 * r.accuracy, 100 * r.validation.accuracy] for r in results if r.validation is not None],
-            test=100 * trainer.evaluate(batches(self.fold.test, TEST_BATCH)).accuracy,
+            test=100 * trainer.evaluate(batches(test, TEST_BATCH)).accuracy,
             probe={layer: 100 * accuracy for layer, accuracy in probe.items()},
             seconds=seconds,
             machine=where,
         )
 
-    def trainer(self, name: str, *, seed: int, steps: int) -> BRPTrainer:
-        """A network, its first filters whitened patches of training images and all others freshly drawn; its trainer.
+    def _parts(self, front: FrozenFront | None, seed: int, stage: Stage) -> Sequence[TensorDataset]:
+        """What is learned from, the validation part and the test set; of a frozen layer what it fires for them.
+
+        What was kept last serves the next training, too, if it is of the same seed and stage.
+        """
+        learn, validation, test = self.fold.learn, self.fold.validation, self.fold.test
+        if stage == "trial":
+            learn, test = _first(learn, self.setting.trial_samples), _first(test, 0)
+        if front is None:
+            return learn, validation, test
+        if (seed, stage) not in self._kept:
+            mirrored = self.setting.mirrored
+            self._kept = {}
+            parts = front.keep(learn, mirrored=mirrored), front.keep(validation), front.keep(test)
+            self._kept[seed, stage] = parts
+        return self._kept[seed, stage]
+
+    def _probe(
+        self, trainer: BRPTrainer, front: FrozenFront | None, learn: TensorDataset, judged: TensorDataset
+    ) -> Mapping[str, float]:
+        """What a linear reader reads behind each layer."""
+        learn = _first(learn, PROBED)
+        found = read_layers(trainer, learn, judged)
+        if front is None:
+            return found
+        (seen, labels), (new, truth) = (
+            (pooled_rates(part.tensors[0], front.spikes), part.tensors[1]) for part in (learn, judged)
+        )
+        first = LinearReader(seen, labels, num_classes=self.fold.num_classes).accuracy(new, truth)
+        return {FIRST: first, **found}
+
+    def trainer(self, name: str, *, seed: int, steps: int) -> tuple[BRPTrainer, FrozenFront | None]:
+        """The trainer of a network whose first filters are whitened patches of training images, and all others drawn.
 
         Args:
             name: Of the recipe.
             seed: Of all that is drawn.
             steps: Training steps in all, for the schedule of the learning rate.
+
+        Returns:
+            The trainer, and the first layer where it stands still; what it fires is then what the trainer takes.
         """
         recipe, setting = RECIPES[name], self.setting
         torch.manual_seed(seed)
-        net = setting.net(self.input_shape)
-        assert isinstance(net[0], nn.Conv2d)  # all networks of the study start with one
-        seen = self.fold.encoder(self.fold.learn.tensors[0][:PATCH_SAMPLES])[0]
-        patch_filters(net[0], seen, generator=torch.Generator().manual_seed(seed))
+        net = setting.net(self.input_shape, flat=recipe.flat)
+        generator = torch.Generator().manual_seed(seed)
+        samples, encoder, front = self.fold.learn.tensors[0][:PATCH_SAMPLES], self.fold.encoder, None
+        if setting.frozen:
+            front = FrozenFront(net, encoder, samples, generator=generator)
+            net, encoder = front.rest, front.spikes
+        else:
+            assert isinstance(net[0], nn.Conv2d)  # all networks of the study start with one
+            patch_filters(net[0], encoder(samples)[0], generator=generator)
         net.to(self.lab.device)
         optimizer = torch.optim.Adam(net.parameters(), lr=setting.lr, fused=True)
-        return BRPTrainer(
+        made = BRPTrainer(
             net,
             num_classes=self.fold.num_classes,
             propagation=recipe.propagation,
@@ -252,9 +313,10 @@ class DepthTrainings:
             feedback=Feedback(self.fold.num_classes, regions=REGIONS),
             optimizer=optimizer,
             scheduler=CosineAnnealingLR(optimizer, steps),
-            encoder=self.fold.encoder,
+            encoder=encoder,
             loss=RateCrossEntropy(self.fold.num_classes, setting.temperature),
         )
+        return made, front
 
 
 @dataclass(frozen=True)

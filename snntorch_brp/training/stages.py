@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.fused import FusedEngine, NotFusible
+from snntorch_brp.neurons import RefractoryLeaky
+from snntorch_brp.propagation import OutputOnly
 from snntorch_brp.sequence import spikes_of, unroll
+from snntorch_brp.training.executor import rate_mse
 
-BATCH = 250  # samples that run through the front at a time
+BATCH = 100  # samples that run through the front at a time
 
 
 def split_behind(net: nn.Sequential, name: str) -> tuple[nn.Sequential, nn.Sequential]:
@@ -53,49 +58,72 @@ class PackedSpikes:
         front: The layers, one step a call, the last of them neurons, or a maximum over places behind them. They run as
             in evaluation: batch normalization takes its running statistics.
         encoder: Samples ``[B, *]`` to the network's input ``[T, B, *]``.
+        sample: One sample, or more, ``[B, *]``: tells how many spikes there are.
 
     Example:
         >>> net = network("Conv3x3x8-FC50-FC10", (1, 8, 8))
         >>> front, rest = split_behind(net, "conv1_lif")
-        >>> spikes = PackedSpikes(front, DirectEncoder(steps=4))
-        >>> bits = spikes.pack(torch.rand(100, 1, 8, 8))
+        >>> images = torch.rand(100, 1, 8, 8)
+        >>> spikes = PackedSpikes(front, DirectEncoder(steps=4), images[:1])
+        >>> bits = spikes.pack(images)
         >>> bits.shape, spikes(bits[:10]).shape  # 4 steps of 8·8·8 neurons take 256 bytes a sample
         (torch.Size([100, 256]), torch.Size([4, 10, 8, 8, 8]))
     """
 
-    def __init__(self, front: nn.Module, encoder: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, front: nn.Module, encoder: Callable[[Tensor], Tensor], sample: Tensor) -> None:
         self.front, self.encoder = front, encoder
-        self._shape: tuple[int, ...] = ()  # of a sample's spikes, [T, *]
+        with evaluating(front):
+            self._shape = tuple(run(front, encoder(sample[:1])).transpose(0, 1).shape[1:])  # of a sample, [T, *]
 
-    @torch.no_grad()
     def pack(self, samples: Tensor) -> Tensor:
         """Spikes of all samples ``[N, *]``, as bytes ``[N, ⌈spikes of a sample / 8⌉]``.
 
         Raises:
             ValueError: If what the layers give is not 0 or 1 alone.
         """
-        training = {module: module.training for module in self.front.modules()}
-        self.front.eval()
-        try:
+        with evaluating(self.front):
             return torch.cat([self._packed(some) for some in samples.split(BATCH)])
-        finally:
-            for module, mode in training.items():
-                module.training = mode
 
     def _packed(self, samples: Tensor) -> Tensor:
-        given = unroll(self.front, self.encoder(samples))
-        spikes = spikes_of(given).transpose(0, 1)
+        spikes = run(self.front, self.encoder(samples)).transpose(0, 1)
         if not ((spikes == 0) | (spikes == 1)).all():
             raise ValueError(
                 "only spikes, 0 or 1, are packed: split the network behind neurons, and in front of an average pooling"
             )
-        self._shape = tuple(spikes.shape[1:])
         return torch.from_numpy(np.packbits(spikes.flatten(1).bool().cpu().numpy(), axis=1))
 
     def __call__(self, bits: Tensor) -> Tensor:
         """Packed samples ``[B, bytes]`` to spikes ``[T, B, *]`` in the default dtype."""
-        if not self._shape:
-            raise ValueError("nothing was packed yet: call pack(samples) first")
         spikes = np.unpackbits(bits.cpu().numpy(), axis=1, count=math.prod(self._shape))
         unpacked = torch.from_numpy(spikes).to(bits.device, torch.get_default_dtype())
         return unpacked.unflatten(1, self._shape).transpose(0, 1)
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Inside the block all modules are in evaluation mode; behind it, each is as it was."""
+    training = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+@torch.no_grad()
+def run(front: nn.Module, x: Tensor) -> Tensor:
+    """What layers without an output give for a sequence ``[T, B, *]``, by the fused engine where they qualify."""
+    if isinstance(front, nn.Sequential):
+        size = spikes_of(unroll(front, x[:1, :1])).numel()
+        output = OrderedDict(flat=nn.Flatten(), readout=nn.Linear(size, 2), out=RefractoryLeaky(init_hidden=True))
+        net = nn.Sequential(OrderedDict([*front.named_children(), *output.items()]))  # the output never runs
+        net.to(x.device, x.dtype)
+        with suppress(NotFusible):
+            engine = FusedEngine(net, OutputOnly(), num_classes=2, loss_fn=rate_mse)
+            engine.prepare(x)
+            given = engine.cast_input(x)
+            for place in range(len(engine.layers) - 1):
+                given = engine.forward_hidden(place, given)
+            return given.to(x.dtype)
+    return spikes_of(unroll(front, x))

@@ -27,6 +27,14 @@ from snntorch_brp.training.checkpoint import Checkpoints
 TINY = Setting(
     network="Conv3x3x2-BN-M2-FC20-BN", epochs=2, trial_samples=20, trial_epochs=1, batch_size=20, wide=4, augment="crop"
 )
+FROZEN = replace(
+    TINY,
+    network="Conv3x3x4-BN-M2-Conv3x3x4-BN-M2-FC20-BN",
+    flat="Conv3x3x4-BN-M2-FC8-BN-FC20-BN",
+    augment=None,
+    frozen=True,
+    mirrored=True,
+)
 BUDGET = replace(BUDGETS["quick"], train=60, test=20, seeds=1, same_seeds=True)
 
 
@@ -91,12 +99,52 @@ def test_what_was_trained_is_read_and_not_trained_anew(tmp_path: Path) -> None:
 
 def test_convolutions_at_rest_stay_and_those_that_learn_do_not(tmp_path: Path) -> None:
     for name, moves in (("rest", False), ("similarity-reading", True), ("backprop", True)):
-        trainer = trainings(tmp_path).trainer(name, seed=0, steps=1)
+        trainer, front = trainings(tmp_path).trainer(name, seed=0, steps=1)
+        assert front is None
         before = {key: value.clone() for key, value in trainer.net.named_parameters()}
         trainer.step(*images(20).tensors)
         moved = {key for key, value in trainer.net.named_parameters() if not torch.equal(value, before[key])}
         assert ("conv1.weight" in moved) == moves
         assert "fc1.weight" in moved
+
+
+def test_a_frozen_first_layer_stands_still_and_is_read(tmp_path: Path) -> None:
+    made = trainings(tmp_path, setting=FROZEN)
+    (trainer, front), (flat, same) = (made.trainer(name, seed=0, steps=1) for name in ("similarity-reading", "flat"))
+    assert front is not None
+    assert same is not None
+    conv, bn = front.spikes.front[:2]
+    assert torch.equal(conv.weight[2:], -conv.weight[:2])  # both polarities
+    currents = conv(made.fold.encoder(made.fold.learn.tensors[0])[0])
+    bn.eval()
+    torch.testing.assert_close(bn(currents).mean((0, 2, 3)), torch.full((4,), -1.0), rtol=0, atol=1e-4)
+    learn = made.fold.learn.tensors[0]
+    assert torch.equal(front.spikes.pack(learn), same.spikes.pack(learn))  # the same for all rules
+    assert [name for name, _ in trainer.net.named_children()][:3] == ["conv2", "conv2_bn", "pool2"]
+    assert "fc2" in dict(flat.net.named_children())
+    done = made.train("similarity-reading", seed=0, stage="whole")
+    assert list(done.probe) == ["conv1_lif", "conv2_lif", "fc1_lif"]
+    assert list(made.train("flat", seed=0, stage="whole").probe) == ["conv1_lif", "fc1_lif", "fc2_lif"]
+    assert done.test is not None
+
+
+def test_mirror_images_are_kept_behind_the_images(tmp_path: Path) -> None:
+    made = trainings(tmp_path, setting=FROZEN)
+    _, front = made.trainer("rest", seed=0, steps=1)
+    assert front is not None
+    part = made.fold.validation
+    kept, labels = front.keep(part, mirrored=True).tensors
+    assert torch.equal(kept[:20], front.keep(part).tensors[0])
+    assert torch.equal(kept[20:], front.spikes.pack(part.tensors[0].flip(3)))
+    assert torch.equal(labels[20:], part.tensors[1])
+
+
+def test_as_many_epochs_as_the_seconds_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial of 20 samples that takes 2 s an epoch: 60 samples take 6 s."""
+    made = trainings(tmp_path)
+    monkeypatch.setattr(DepthTrainings, "train", lambda *_, **__: replace(outcome(50), seconds=[1.0, 3.0]))
+    assert made.epochs_in(30.0, "rest") == 5
+    assert made.epochs_in(1.0, "rest") == 1
 
 
 def test_damage_is_told(tmp_path: Path) -> None:

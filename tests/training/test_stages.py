@@ -59,7 +59,7 @@ def test_what_is_behind_learns_as_behind_layers_that_are_frozen(engine: str) -> 
     conv.bias.data = (conv.bias - bn.running_mean) * scale + bn.bias
     whole.conv1_bn = nn.Identity()
     conv.requires_grad_(False)
-    spikes = PackedSpikes(front, encoder)
+    spikes = PackedSpikes(front, encoder, SAMPLES)
     expected = trained(whole, encoder, SAMPLES, engine=engine)
     got = trained(rest, spikes, spikes.pack(SAMPLES), engine=engine)
     assert got == expected
@@ -70,7 +70,7 @@ def test_what_is_behind_learns_as_behind_layers_that_are_frozen(engine: str) -> 
 
 def test_spikes_come_back_as_they_were_fired() -> None:
     front, _ = split_behind(net(), "conv1_lif")
-    spikes = PackedSpikes(front, DirectEncoder(T))
+    spikes = PackedSpikes(front, DirectEncoder(T), SAMPLES)
     bits = spikes.pack(SAMPLES)
     assert bits.dtype is torch.uint8
     assert bits.shape == (30, T * 4 * 4 * 4 // 8)
@@ -90,6 +90,4 @@ def test_what_cannot_be_split_or_packed_is_told() -> None:
     made = network("Conv3x3x4-S2-FC3", SHAPE)
     front, _ = split_behind(made, "pool1")
     with pytest.raises(ValueError, match="only spikes, 0 or 1, are packed"):
-        PackedSpikes(front, DirectEncoder(T)).pack(SAMPLES)
-    with pytest.raises(ValueError, match="nothing was packed yet"):
-        PackedSpikes(front, DirectEncoder(T))(torch.zeros(1, 8, dtype=torch.uint8))
+        PackedSpikes(front, DirectEncoder(T), SAMPLES).pack(SAMPLES)
