@@ -2,10 +2,12 @@
 
 All rules train the same network from the same start: convolutions whose currents are batch-normalized and pooled by
 their maximum before the neurons, two time steps, analog input; the first convolution's filters start as whitened
-patches of training images. First every rule is tried on a part of the training data, and judged on the validation part.
-The best label-only rule is then trained on all training data but the validation part; beside it, for as many epochs,
-pseudo-BP and the same network with its convolutions at rest. The test set is read once, after the last epoch. Linear
-readers behind each layer tell what it has kept of the classes.
+patches of training images, or stand still as such, in which case their spikes are kept and only the layers behind them
+are run. First every rule is tried on a part of the training data, and judged on the validation part. The best rule that
+is label-only is then trained on all training data but the validation part; beside it, for about as many seconds of the
+processor by what trials took, pseudo-BP, the same network with its convolutions at rest, and behind a frozen layer one
+fully connected layer in the place of convolutions. The test set is read once, after the last epoch. Linear readers
+behind each layer tell what it has kept of the classes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from matplotlib.axes import Axes
 
 from snntorch_brp.depth.recipes import BESIDE, RECIPES
 from snntorch_brp.depth.settings import SETTINGS
-from snntorch_brp.depth.trainings import PROBED, DepthTrainings, Outcome, Stage
+from snntorch_brp.depth.trainings import PROBED, WIDE_GRID, DepthTrainings, Outcome, Stage
 from snntorch_brp.label_only.folds import folds
 from snntorch_brp.paper.datasets import CIFAR10, MNIST, DatasetInUse
 from snntorch_brp.paper.lab import Lab, NotFinishedError
@@ -70,7 +72,7 @@ def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
         "T": setting.steps,
         "batch": setting.batch_size,
         "lr": f"{setting.lr:g} cosine",
-        "augmentation": setting.augment or "none",
+        "augmentation": setting.augment or ("mirror images" if setting.mirrored else "none"),
     }
     names = [name for name, recipe in RECIPES.items() if setting.flat or not recipe.flat]
     trials = {name: done for name in names if (done := _finished(trainings, name, [0], "trial"))}
@@ -79,24 +81,46 @@ def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
         for name, done in sorted(trials.items(), key=lambda item: -item[1][0].validation)
     ]
     best = chosen({name: done for name, (done,) in trials.items()})
-    first = None if best is None else _finished(trainings, best, lab.seeds(dataset), "whole")
-    if best is not None and first:
-        rows.append({**about, **_row(best, first, "whole", setting.epochs)})
-    for name in names if lab.finished else () if best is None else BESIDE:
-        if done := _finished(trainings, name, lab.seeds(dataset), "whole"):
-            rows.append({**about, **_row(name, done, "whole", setting.epochs)})
+    for name, (epochs, done) in _whole(trainings, names, best, lab.seeds(dataset)).items():
+        network = {"network": setting.flat} if RECIPES[name].flat else {}
+        rows.append({**about, **network, **_row(name, done, "whole", epochs)})
     with suppress(NotFinishedError):
-        wide = {"network": f"{setting.wide} whitened patches, frozen, pooled to 4x4", "augmentation": "none"}
+        what = f"{setting.wide} whitened patches of both polarities, frozen, pooled to {WIDE_GRID}x{WIDE_GRID}"
+        wide = {"network": what, "augmentation": "none"}
         rows.append({**about, **wide, **_row("wide", [trainings.wide()], "wide", 1)})
     return rows
 
 
-def _finished(trainings: DepthTrainings, name: str, seeds: Iterable[int], stage: Stage) -> list[Outcome]:
+def _whole(
+    trainings: DepthTrainings, names: Sequence[str], best: str | None, seeds: Iterable[int]
+) -> dict[str, tuple[int, list[Outcome]]]:
+    """Epochs and trainings by name: of the best rule, and beside it for about as many seconds; a seed of all, the next.
+
+    Where no trial tells what to take, and so how long, all that is stored for as many epochs.
+    """
+    beside = [name for name in names if name != best and (best is None or name in BESIDE)]
+    epochs = dict.fromkeys(names, trainings.setting.epochs)
+    found: dict[str, tuple[int, list[Outcome]]] = {}
+    for seed in seeds:
+        for name in beside if best is None else (best, *beside):
+            for outcome in _finished(trainings, name, [seed], "whole", epochs[name]):
+                found.setdefault(name, (epochs[name], []))[1].append(outcome)
+            if name == best and seed == 0 and name in found:
+                seconds = sum(found[name][1][0].seconds)
+                for other in beside:
+                    with suppress(NotFinishedError):
+                        epochs[other] = trainings.epochs_in(seconds, other)
+    return found
+
+
+def _finished(
+    trainings: DepthTrainings, name: str, seeds: Iterable[int], stage: Stage, epochs: int | None = None
+) -> list[Outcome]:
     """The trainings of all seeds, without those that are not finished where nothing is to be trained."""
     found = []
     for seed in seeds:
         with suppress(NotFinishedError):
-            found.append(trainings.train(name, seed=seed, stage=stage))
+            found.append(trainings.train(name, seed=seed, stage=stage, epochs=epochs))
     return found
 
 
@@ -134,9 +158,8 @@ def _verdict(dataset: DatasetInUse, rows: Sequence[Row]) -> str:
         return f"{dataset.label}: not run."
     said = [_words(row) for row in rows if row["accuracy"] is not None]
     tried = [f"{row['rule']} {row['validation']:.1f}" for row in rows if row["stage"] == "trial"]
-    missing = sorted(
-        {RECIPES[name].title for name in BESIDE} - {row["rule"] for row in rows if row["stage"] == "whole"}
-    )
+    known = {RECIPES[name].title for name in BESIDE if not RECIPES[name].flat}
+    missing = sorted(known - {row["rule"] for row in rows if row["stage"] == "whole"})
     parts = [
         f"{dataset.label}: test accuracy: {', '.join(said) or 'not run'}",
         *([f"not run: {', '.join(missing)}"] if missing else []),

@@ -8,10 +8,10 @@ import logging
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,7 @@ from snntorch_brp.training.executor import class_means
 
 logger = logging.getLogger(__name__)
 
+WIDE_GRID = 2  # regions along each axis that the wide frozen convolution is pooled to
 PROBED = 10_000  # training samples that linear readers learn from
 TRAINED_BY = ("network", "steps", "batch_size", "lr", "augment", "validation", "temperature")  # of a setting
 FROZEN_BY = ("frozen", "mirrored")  # likewise, where its first convolution stands still
@@ -121,6 +122,14 @@ class Clock(Callback):
         self._since = time.process_time()
 
 
+class Parts(NamedTuple):
+    """What a training reads; a trial that has what a frozen layer fires has no test set."""
+
+    learn: TensorDataset
+    validation: TensorDataset
+    test: TensorDataset | None
+
+
 class DepthTrainings:
     """One task of the study, and the trainings on it.
 
@@ -133,7 +142,7 @@ class DepthTrainings:
 
     def __init__(self, lab: Lab, setting: Setting, fold: Fold, input_shape: tuple[int, ...]) -> None:
         self.lab, self.setting, self.fold, self.input_shape = lab, setting, fold, input_shape
-        self._kept: dict[tuple[int, Stage], tuple[TensorDataset, TensorDataset, TensorDataset]] = {}
+        self._kept: dict[tuple[int, Stage], Parts] = {}
 
     def train(self, name: str, *, seed: int, stage: Stage, epochs: int | None = None) -> Outcome:
         """A training, from the store if it was done before.
@@ -178,7 +187,8 @@ class DepthTrainings:
     def wide(self) -> Outcome:
         """A wide frozen convolution with a linear reader, from the store if it was done before."""
         channels = self.setting.wide
-        return self._stored(f"wide-{channels}", {"wide": channels, "steps": self.setting.steps}, lambda _: self._wide())
+        settings = {"wide": channels, "grid": WIDE_GRID, "steps": self.setting.steps}
+        return self._stored(f"wide-{channels}", settings, lambda _: self._wide())
 
     def _stored(self, name: str, settings: Mapping[str, Any], make: Callable[[Path], Outcome]) -> Outcome:
         """What was made of these settings, or is made now; ``make`` is given a folder for what is unfinished."""
@@ -204,8 +214,8 @@ class DepthTrainings:
         """Whitened patches, thresholds, and ridge regression: nothing but the reader learns of labels."""
         start = time.process_time()
         size = self.input_shape[-1]
-        sizes = FrozenConv(channels=self.setting.wide, kernel=5 if size > 16 else 3, pool=size // REGIONS)
-        features = Features(sizes, self.fold.encoder, self.fold.learn.tensors[0])
+        sizes = FrozenConv(channels=self.setting.wide, kernel=5 if size > 16 else 3, pool=size // WIDE_GRID)
+        features = Features(sizes, self.fold.encoder, self.fold.learn.tensors[0], both_polarities=True)
 
         def rates(part: TensorDataset) -> tuple[Tensor, Tensor]:
             return features.encode_counts(features.counts(part.tensors[0])).mean(0), part.tensors[1]
@@ -238,7 +248,7 @@ class DepthTrainings:
             progress=False,
         )
         seconds, where = clock.seconds, machine(self.lab.device)
-        if stage == "trial":
+        if stage == "trial" or test is None:
             curve = [[100 * results[-1].accuracy, 100 * trainer.evaluate(judging).accuracy]]
             return Outcome(curve=curve, seconds=seconds, test=None, probe={}, machine=where)
         probe = self._probe(trainer, front, learn, validation)
@@ -250,21 +260,21 @@ class DepthTrainings:
             machine=where,
         )
 
-    def _parts(self, front: FrozenFront | None, seed: int, stage: Stage) -> Sequence[TensorDataset]:
-        """What is learned from, the validation part and the test set; of a frozen layer what it fires for them.
+    def _parts(self, front: FrozenFront | None, seed: int, stage: Stage) -> Parts:
+        """What is learned from, and what judges; of a frozen layer what it fires for them.
 
         What was kept last serves the next training, too, if it is of the same seed and stage.
         """
         learn, validation, test = self.fold.learn, self.fold.validation, self.fold.test
         if stage == "trial":
-            learn, test = _first(learn, self.setting.trial_samples), _first(test, 0)
+            learn = _first(learn, self.setting.trial_samples)
         if front is None:
-            return learn, validation, test
+            return Parts(learn, validation, test)
         if (seed, stage) not in self._kept:
-            mirrored = self.setting.mirrored
-            self._kept = {}
-            parts = front.keep(learn, mirrored=mirrored), front.keep(validation), front.keep(test)
-            self._kept[seed, stage] = parts
+            self._kept = {}  # one at a time: of CIFAR-10 it takes 400 MB and more
+            learn = front.keep(learn, mirrored=self.setting.mirrored)
+            tested = None if stage == "trial" else front.keep(test)
+            self._kept[seed, stage] = Parts(learn, front.keep(validation), tested)
         return self._kept[seed, stage]
 
     def _probe(

@@ -51,18 +51,27 @@ class Features:
         sizes: Of the convolution.
         encoder: Samples ``[B, *]`` to the network's input, ``[T, B, C, H, W]``.
         samples: Training samples, from which filters and thresholds are taken, ``[N, *]``.
+        both_polarities: Filters in pairs, one for a patch and one for its negative.
 
     Attributes:
         front: The convolution, its neurons and their pooling; takes one step a call.
         size: Number of features D.
     """
 
-    def __init__(self, sizes: FrozenConv, encoder: Callable[[Tensor], Tensor], samples: Tensor) -> None:
+    def __init__(
+        self,
+        sizes: FrozenConv,
+        encoder: Callable[[Tensor], Tensor],
+        samples: Tensor,
+        *,
+        both_polarities: bool = False,
+    ) -> None:
         self.encoder = encoder
         self.encode_counts = Counts(sizes.pool**2)
         images = torch.cat([encoder(some).mean(0) for some in samples[:PATCH_SAMPLES].split(BATCH)])
         conv = nn.Conv2d(images.shape[1], sizes.channels, sizes.kernel, padding=sizes.kernel // 2)
-        patch_filters(conv, images, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        patch_filters(conv, images, both_polarities=both_polarities, generator=generator)
         height, width = (size // sizes.pool for size in images.shape[2:])
         self.size = sizes.channels * height * width
         lif = neuron()

@@ -116,8 +116,8 @@ def run(front: nn.Module, x: Tensor) -> Tensor:
     """What layers without an output give for a sequence ``[T, B, *]``, by the fused engine where they qualify."""
     if isinstance(front, nn.Sequential):
         size = spikes_of(unroll(front, x[:1, :1])).numel()
-        output = OrderedDict(flat=nn.Flatten(), readout=nn.Linear(size, 2), out=RefractoryLeaky(init_hidden=True))
-        net = nn.Sequential(OrderedDict([*front.named_children(), *output.items()]))  # the output never runs
+        output = ("flat", nn.Flatten()), ("readout", nn.Linear(size, 2)), ("out", RefractoryLeaky(init_hidden=True))
+        net = nn.Sequential(OrderedDict([*front.named_children(), *output]))  # the output never runs
         net.to(x.device, x.dtype)
         with suppress(NotFusible):
             engine = FusedEngine(net, OutputOnly(), num_classes=2, loss_fn=rate_mse)

@@ -167,18 +167,26 @@ def test_the_best_label_only_rule_is_chosen() -> None:
     assert study.chosen({"rest": outcome(1)}) is None
 
 
-def test_the_study_trains_chooses_and_tells_what_was_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setting", [TINY, FROZEN], ids=["learned", "frozen"])
+def test_the_study_trains_chooses_and_tells_what_was_not_run(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study, "DATASETS", (MNIST,))  # the digits stand in
-    monkeypatch.setattr(study, "RECIPES", {name: RECIPES[name] for name in ("similarity-reading", "backprop", "rest")})
-    monkeypatch.setitem(SETTINGS, "digits", {"quick": TINY})  # type: ignore[arg-type]
+    tried = ("similarity-reading", "backprop", "rest", "flat")
+    monkeypatch.setattr(study, "RECIPES", {name: RECIPES[name] for name in tried})
+    monkeypatch.setitem(SETTINGS, "digits", {"quick": setting})  # type: ignore[arg-type]
     with pytest.raises(NotFinishedError, match="holds no finished training"):
         study.reproduce(Lab(tmp_path, budget=BUDGET, finished=True))
     result = study.reproduce(Lab(tmp_path, budget=BUDGET))
-    assert [row["stage"] for row in result.rows] == ["trial"] * 3 + ["whole"] * 3 + ["wide"]
+    titles = [RECIPES[name].title for name in tried[: 4 if setting.flat else 3]]
+    assert [row["stage"] for row in result.rows] == ["trial"] * len(titles) + ["whole"] * len(titles) + ["wide"]
     whole = [row for row in result.rows if row["stage"] == "whole"]
-    assert [row["rule"] for row in whole] == ["similarity and reading", "pseudo-BP", "convolutions at rest"]
-    assert all(set(row["linear readers"]) == {"conv1_lif", "fc1_lif"} for row in whole)
+    assert [row["rule"] for row in whole] == titles
+    layers = {"conv1_lif", "conv2_lif", "fc1_lif"} if setting.frozen else {"conv1_lif", "fc1_lif"}
+    assert all(set(row["linear readers"]) == layers for row in whole[:3])
     assert all(len(row["validation accuracy by epoch"]) == row["epochs"] for row in whole)
+    if setting.flat:
+        assert whole[3]["network"] == setting.flat
     for path in (tmp_path / "runs").glob("*whole-backprop*"):
         path.unlink()
     (said,) = study.reproduce(Lab(tmp_path, budget=BUDGET, finished=True)).verdict
