@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -77,7 +79,7 @@ def calibrate(net: nn.Sequential, x: Tensor, *, mean: float = -0.2, std: float =
 
     Each synapse's currents get the mean ``mean·θ`` and the standard deviation ``std·θ`` over samples, steps and, in a
     convolution, places (after Krähenbühl et al., "Data-dependent Initializations of Convolutional Neural Networks",
-    ICLR 2016). No label is used.
+    ICLR 2016). No label is used. A recurrent layer's weights among its own neurons stay as they are.
 
     Args:
         net: Synapses, neurons that keep their own state and stateless modules, one step a call; changed in place.
@@ -110,9 +112,18 @@ def calibrate(net: nn.Sequential, x: Tensor, *, mean: float = -0.2, std: float =
             module.training = was
 
 
+def _in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Neurons, with what is in them, and the modules that hold no others."""
+    if is_spiking(module) or not list(module.children()):
+        yield name, module
+        return
+    for key, child in module.named_children():
+        yield from _in_order(child, f"{name}.{key}" if name else key)
+
+
 def _calibrated(net: nn.Sequential, x: Tensor, *, mean: float, std: float) -> dict[str, float]:
     rates: dict[str, float] = {}
-    leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
+    leaves = list(_in_order(net))
     for place, (name, module) in enumerate(leaves):
         if is_spiking(module):
             reset_state(module)
@@ -125,7 +136,8 @@ def _calibrated(net: nn.Sequential, x: Tensor, *, mean: float, std: float) -> di
             neuron = next((neuron for _, neuron in leaves[place:] if is_spiking(neuron)), None)
             if neuron is None:
                 raise ValueError(f"'{name}' leads to no neuron: what should its currents be scaled to?")
-            _scale(module, x, mean=mean * float(neuron.threshold), std=std * float(neuron.threshold))
+            threshold = float(neuron.threshold)  # type: ignore[arg-type]
+            _scale(module, x, mean=mean * threshold, std=std * threshold)
         x = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return rates
 

@@ -8,17 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import snntorch as snn
-import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from snntorch_brp.data.loader import head
-from snntorch_brp.initialization import calibrate
 from snntorch_brp.runs.holdout import hold_back
 from snntorch_brp.tasks.registry import TASKS
 
 VALIDATION = 0.2  # of the training samples
 CALIBRATION_SAMPLES = 50
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is trained.
+
+    Attributes:
+        epochs: Passes over the training samples.
+        batch_size: Samples in a batch.
+        train: Training samples at most, the validation part included.
+        test: Test samples at most.
+    """
+
+    epochs: int
+    batch_size: int
+    train: int | None = None
+    test: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,28 +45,44 @@ class Course:
         task: Name of the task.
         steps: Time steps T.
         network: Its layers in words.
-        widths: Neurons of the hidden layers.
+        channels: Of 5x5 convolutions, each with a maximum over 2x2 places behind it; none where samples are flat.
+        widths: Neurons of the fully connected hidden layers.
         neuron: Makes the neurons of a layer, from their number and whether they are the output.
         bias: Whether synapses have biases.
         options: Of the task.
-        quick: Training and test samples of --budget quick.
+        rates: Learning rates of the hidden layers, of which validation chooses.
+        output_lr: Learning rate of the output, under all rules.
+        quick: How much is trained under --budget quick.
     """
 
     name: str
     task: str
     steps: int
     network: str
-    widths: Sequence[int]
+    channels: Sequence[int] = ()
+    widths: Sequence[int] = ()
     neuron: Callable[[int, bool], nn.Module]
     bias: bool = True
     options: Mapping[str, str | None] = field(default_factory=dict)
-    quick: tuple[int, int] = (800, 500)
+    rates: Sequence[float] = (3e-4, 1e-3)
+    output_lr: float = 1e-3
+    quick: Amount
 
-    def net(self, inputs: int, classes: int) -> nn.Sequential:
-        """The network, as torch draws it; ``classes`` 0 leaves the output out."""
-        layers: list[nn.Module] = [nn.Flatten()]
-        widths = [*self.widths, classes] if classes else list(self.widths)
-        for place, width in enumerate(widths):
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.channels) + len(self.widths)
+
+    def net(self, shape: Sequence[int], classes: int) -> nn.Sequential:
+        """The network for samples of a ``shape``, as torch draws it; ``classes`` 0 leaves the output out."""
+        layers: list[nn.Module] = []
+        for channels in self.channels:
+            conv = nn.Conv2d(shape[0], channels, 5, bias=self.bias)
+            layers += [conv, nn.MaxPool2d(2), self.neuron(channels, False)]
+            shape = (channels, *((side - 4) // 2 for side in shape[1:]))
+        layers.append(nn.Flatten())
+        inputs = math.prod(shape)
+        for place, width in enumerate([*self.widths, classes] if classes else self.widths):
             layers += [nn.Linear(inputs, width, bias=self.bias), self.neuron(width, place == len(self.widths))]
             inputs = width
         return nn.Sequential(*layers)
@@ -73,16 +104,28 @@ def recurrent(width: int, is_output: bool) -> nn.Module:
 
 
 PEERS = "FC{inputs}-256-{classes} of NeuroTrain: snn.Leaky(0.9), fast sigmoid, no biases"
+PEERS_CONV = "12C5-P2-32C5-P2-FC{classes} of NeuroTrain, neurons as in its FC network"
+RECURRENT = "FC{{inputs}}-{width}-{{classes}}, hidden snn.RLeaky(0.9)"
 COURSES = (
-    Course(name="mnist", task="mnist", steps=8, network=PEERS, widths=(256,), neuron=peers_neuron, bias=False),
-    Course(name="nmnist", task="nmnist", steps=8, network=PEERS, widths=(256,), neuron=peers_neuron, bias=False),
     Course(
-        name="speech", task="fsdd", steps=16, network="FC{inputs}-150-150-{classes}, snn.Leaky(0.9)",
-        widths=(150, 150), neuron=leaky, options={"layout": "1d"},
+        name="mnist", task="mnist", steps=8, network=PEERS, widths=(256,), neuron=peers_neuron, bias=False,
+        quick=Amount(5, 20, train=4000, test=1000),
     ),
     Course(
-        name="memory", task="memory", steps=12, network="FC{inputs}-64-{classes}, hidden snn.RLeaky(0.9)",
-        widths=(64,), neuron=recurrent, quick=(2000, 500),
+        name="nmnist", task="nmnist", steps=8, network=PEERS, widths=(256,), neuron=peers_neuron, bias=False,
+        quick=Amount(12, 20, train=800, test=500),
+    ),
+    Course(
+        name="memory", task="memory", steps=12, network=RECURRENT.format(width=64), widths=(64,), neuron=recurrent,
+        rates=(1e-3, 3e-3), output_lr=3e-3, quick=Amount(6, 20, train=2000, test=1000),
+    ),
+    Course(
+        name="speech", task="fsdd", steps=16, network=RECURRENT.format(width=128), widths=(128,), neuron=recurrent,
+        options={"layout": "1d"}, rates=(1e-3, 3e-3), output_lr=3e-3, quick=Amount(8, 20, train=2000, test=500),
+    ),
+    Course(
+        name="mnist-conv", task="mnist", steps=8, network=PEERS_CONV, channels=(12, 32), neuron=peers_neuron,
+        bias=False, quick=Amount(3, 20, train=2000, test=500),
     ),
 )  # fmt: skip
 
@@ -94,7 +137,7 @@ class Data:
     Attributes:
         split: How they were split.
         encoder: Samples ``[B, *]`` to spikes ``[T, B, *]``, which draws from torch's generator.
-        inputs: Number of inputs.
+        shape: Of a sample at one step; flat, unless the network convolves.
         classes: Number of classes K.
         learn: What is trained on.
         validation: What chooses.
@@ -103,51 +146,35 @@ class Data:
 
     split: str
     encoder: Callable[[Tensor], Tensor]
-    inputs: int
+    shape: tuple[int, ...]
     classes: int
     learn: TensorDataset
     validation: TensorDataset
     test: TensorDataset
 
 
-def data_of(course: Course, root: Path | None, *, train: int | None, test: int | None, device: str) -> Data:
+def data_of(course: Course, root: Path | None, amount: Amount, *, device: str) -> Data:
     """Load a course's data.
 
     Args:
         course: The course.
         root: Folder of its task's data; None where the task needs none.
-        train: Training samples at most, the validation part included.
-        test: Test samples at most.
+        amount: How much of it.
         device: Where encoding is done.
     """
     task = TASKS[course.task].configured(steps=course.steps, device=device, options=course.options)
     sets = task.load(root)
-    sets = sets._replace(train=head(sets.train, train), test=head(sets.test, test), groups=None)
+    sets = sets._replace(train=head(sets.train, amount.train), test=head(sets.test, amount.test), groups=None)
     sets = hold_back(sets, VALIDATION, seed=0)
     parts = (sets.train, sets.validation, sets.test)
     if not all(isinstance(part, TensorDataset) for part in parts):
         raise ValueError(f"the study of rules takes whole tensors, and the task {course.task!r} loads another data set")
     encoder = sets.encoder or task.encoder(course.steps, task.alpha)
+    shape = task.input_shape if course.channels else (math.prod(task.input_shape),)
     return Data(
         sets.split,
-        lambda samples: encoder(samples).flatten(2),
-        math.prod(task.input_shape),
+        lambda samples: encoder(samples).flatten(2).unflatten(2, shape),
+        shape,
         task.num_classes,
         *parts,  # type: ignore[arg-type]
     )
-
-
-def start(net: nn.Sequential, spikes: Tensor) -> None:
-    """Scale the first weights so that every layer fires, on samples without their labels.
-
-    Recurrent layers, which :func:`calibrate` does not know, keep the weights that torch has drawn, those from the input
-    twice and those within half as large.
-    """
-    recurrent_layers = [module for module in net if isinstance(module, snn.RLeaky)]
-    if not recurrent_layers:
-        calibrate(net, spikes, mean=0.2, std=0.6)
-        return
-    with torch.no_grad():
-        next(module for module in net if isinstance(module, nn.Linear)).weight.mul_(2)
-        for module in recurrent_layers:
-            module.recurrent.weight.mul_(0.5)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from snntorch_brp.propagation import BRP, Backprop, OutputOnly, Propagation, RewardPrediction
-from snntorch_brp.rules import DECOLLE, ELL, RULES, EProp, LocalRule
+from snntorch_brp.rules import DECOLLE, ELL, OWN_DATA, RULES, EProp, LocalRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class Entry:
         title: What figures call it.
         local: No error travels through other layers' weights, and none back through time behind the layer.
         one_hidden_layer: Whether it asks for a network with one hidden layer.
+        flat: Whether its labels lie beside flat inputs, so that the network cannot convolve.
         learns: Whether hidden layers learn at all, so that there is a rate to choose.
     """
 
@@ -25,6 +26,7 @@ class Entry:
     title: str
     local: bool = True
     one_hidden_layer: bool = False
+    flat: bool = False
     learns: bool = True
 
 
@@ -37,7 +39,7 @@ ENTRIES: Mapping[str, Entry] = {
     "brp": Entry(make=BRP, title="BRP (= DRTP)"),
     "reward-prediction": Entry(make=RewardPrediction, title="RewardPrediction"),
     **{
-        name: Entry(make=rule, title=_TITLES.get(name, name), local=name not in _GLOBAL)
+        name: Entry(make=rule, title=_TITLES.get(name, name), local=name not in _GLOBAL, flat=name in OWN_DATA)
         for name, rule in RULES.items()
         if name != "drtp"  # BRP with its usual options
     },

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_brp.attachment import attach
+from snntorch_brp.initialization import calibrate
 from snntorch_brp.learning_rates import parameter_groups
 from snntorch_brp.propagation import Propagation
-from snntorch_brp.rule_study.courses import CALIBRATION_SAMPLES, Course, Data, start
+from snntorch_brp.rule_study.courses import CALIBRATION_SAMPLES, Course, Data
 from snntorch_brp.rules import ESPP, LocalRule, SpikingForwardForward, TracesPropagation
 from snntorch_brp.rules.espp import echo_batches
 from snntorch_brp.rules.forward_forward import overlay
@@ -21,7 +23,17 @@ from snntorch_brp.runtime.randomness import seeded
 from snntorch_brp.sequence import unroll
 from snntorch_brp.training import BRPTrainer, rate_mse
 
-OUTPUT_LR = 3e-3  # of the output layer, under all rules
+
+class Rates(NamedTuple):
+    """Learning rates of the hidden layers and of the output."""
+
+    hidden: float
+    output: float
+
+
+def adam(net: nn.Module, rates: Rates) -> torch.optim.Optimizer:
+    """What moves all networks."""
+    return torch.optim.Adam(parameter_groups(net, lr=rates.output, hidden_lr=rates.hidden))
 
 
 class Learner(ABC):
@@ -43,15 +55,14 @@ class Learner(ABC):
 class TrainerLearner(Learner):
     """A rule that a trainer runs."""
 
-    def __init__(self, net: nn.Sequential, rule: Propagation | LocalRule, data: Data, lr: float) -> None:
-        groups = parameter_groups(net, lr=OUTPUT_LR, hidden_lr=lr)
+    def __init__(self, net: nn.Sequential, rule: Propagation | LocalRule, data: Data, rates: Rates) -> None:
         self._echoes = isinstance(rule, ESPP)
         self.trainer = BRPTrainer(
             net,
             num_classes=data.classes,
             propagation=rule,
             encoder=data.encoder,
-            optimizer=torch.optim.Adam(groups),
+            optimizer=adam(net, rates),
         )
 
     def learn(self, samples: Tensor, labels: Tensor) -> None:
@@ -70,9 +81,9 @@ class TrainerLearner(Learner):
 class PairedLearner(Learner):
     """Traces propagation: every sample comes with its target."""
 
-    def __init__(self, net: nn.Sequential, rule: TracesPropagation, data: Data, lr: float) -> None:
+    def __init__(self, net: nn.Sequential, rule: TracesPropagation, data: Data, rates: Rates) -> None:
         self.net, self.data = net, data
-        self.optimizer = torch.optim.Adam(parameter_groups(net, lr=OUTPUT_LR, hidden_lr=lr))
+        self.optimizer = adam(net, rates)
         self.handle = attach(net, rule, num_classes=data.classes)
         self.handle.names_firing_faults = False
 
@@ -96,9 +107,9 @@ class GoodnessLearner(Learner):
 
     SCALE = 3.0  # of the label in the input
 
-    def __init__(self, net: nn.Sequential, rule: SpikingForwardForward, data: Data, lr: float) -> None:
+    def __init__(self, net: nn.Sequential, rule: SpikingForwardForward, data: Data, rates: Rates) -> None:
         self.net, self.data = net, data
-        self.optimizer = torch.optim.Adam(net.parameters(), lr)
+        self.optimizer = torch.optim.Adam(net.parameters(), rates.hidden)
         self.handle = attach(net, rule, num_classes=2)
         self.handle.names_firing_faults = False
 
@@ -126,16 +137,17 @@ class GoodnessLearner(Learner):
 
 
 def learner_of(rule: Propagation | LocalRule, course: Course, data: Data, lr: float) -> Learner:
-    """A freshly drawn network under a rule."""
-    x = data.encoder(data.learn.tensors[0][:CALIBRATION_SAMPLES])
+    """A freshly drawn network under a rule, its first weights scaled so that every layer fires."""
+    samples, labels = (tensor[:CALIBRATION_SAMPLES] for tensor in data.learn.tensors)
+    x, rates = data.encoder(samples), Rates(lr, course.output_lr)
+    kind: type[Learner] = TrainerLearner
+    classes, shape = data.classes, data.shape
     if isinstance(rule, SpikingForwardForward):
-        net = course.net(data.inputs + data.classes, 0)
-        start(net, overlay(x, data.learn.tensors[1][:CALIBRATION_SAMPLES], data.classes, scale=GoodnessLearner.SCALE))
-        return GoodnessLearner(net, rule, data, lr)
-    if isinstance(rule, TracesPropagation):
-        net = course.net(data.inputs + data.classes, data.classes)
-        start(net, F.pad(x, (data.classes, 0)))
-        return PairedLearner(net, rule, data, lr)
-    net = course.net(data.inputs, data.classes)
-    start(net, x)
-    return TrainerLearner(net, rule, data, lr)
+        kind, classes, shape = GoodnessLearner, 0, (shape[0] + data.classes,)
+        x = overlay(x, labels, data.classes, scale=GoodnessLearner.SCALE)
+    elif isinstance(rule, TracesPropagation):
+        kind, shape = PairedLearner, (shape[0] + data.classes,)
+        x = F.pad(x, (data.classes, 0))
+    net = course.net(shape, classes)
+    calibrate(net, x, mean=0.2, std=0.6)
+    return kind(net, rule, data, rates)  # type: ignore[call-arg]

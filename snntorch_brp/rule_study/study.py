@@ -11,14 +11,11 @@ from matplotlib.axes import Axes
 from snntorch_brp.paper.lab import Lab, NotFinishedError
 from snntorch_brp.paper.report import Result
 from snntorch_brp.paper.style import Row, format_mean, mean_and_spread
-from snntorch_brp.rule_study.courses import COURSES, VALIDATION, Course, data_of
+from snntorch_brp.rule_study.courses import COURSES, VALIDATION, Amount, Course, data_of
 from snntorch_brp.rule_study.entries import ENTRIES, Entry
-from snntorch_brp.rule_study.learners import OUTPUT_LR
-from snntorch_brp.rule_study.trainings import Amount, CourseTrainings, Outcome
+from snntorch_brp.rule_study.trainings import CourseTrainings, Outcome
 from snntorch_brp.tasks.registry import TASKS
 
-RATES = (3e-4, 1e-3, 3e-3)  # of the hidden layers, tried
-QUICK = Amount(epochs=4, batch_size=20)  # of --budget quick
 COLORS = {True: "#9467bd", False: "#666666"}  # of local rules, and of others
 
 
@@ -41,11 +38,11 @@ def reproduce(lab: Lab) -> Result:
     if not rows:
         raise NotFinishedError(f"{lab.out} holds no finished training of this study: leave out --finished")
     notes = [
-        f"Hidden layers' learning rate: that of {', '.join(f'{lr:g}' for lr in RATES)} with the best accuracy on the "
-        f"validation part ({VALIDATION:.0%} of the training samples, never trained on), seed 0; that of the output is "
-        f"{OUTPUT_LR:g} for all. Test: after the last epoch; of trainings at other rates the test accuracy is stored "
-        "and not looked at. Seeds differ in weights, feedback, order and encoding. First weights are scaled on samples "
-        "without labels, so that every layer fires; recurrent layers keep torch's.",
+        "Hidden layers' learning rate: of the course's (two each) the one with the best accuracy on the validation "
+        f"part ({VALIDATION:.0%} of the training samples, never trained on), seed 0; that of the output is one for all "
+        "rules of a course. Test: after the last epoch; of trainings at other rates the test accuracy is stored and "
+        "not looked at. Seeds differ in weights, feedback, order and encoding. First weights are scaled on samples "
+        "without labels, so that every layer fires.",
         "Milliseconds a step are processor time on whatever else the machine was doing; benchmarks/rules.py measures "
         "costs.",
         *([f"Not finished, and left out: {', '.join(missing)}."] if missing else []),
@@ -57,10 +54,10 @@ def reproduce(lab: Lab) -> Result:
 def trainings_of(lab: Lab, course: Course) -> CourseTrainings:
     """A course's trainings under a budget."""
     budget = lab.budget
-    quick = budget.name == "quick"
-    amount = QUICK if quick else Amount(epochs=budget.epochs, batch_size=budget.batch_size)
-    train, test = course.quick if quick else (budget.train, budget.test)
-    data = data_of(course, lab.folders(course.task)[course.task], train=train, test=test, device=lab.device)
+    amount = course.quick
+    if budget.name != "quick":
+        amount = Amount(budget.epochs, budget.batch_size, train=budget.train, test=budget.test)
+    data = data_of(course, lab.folders(course.task)[course.task], amount, device=lab.device)
     return CourseTrainings(lab.out / "runs", course, data, amount, device=lab.device, finished=lab.finished)
 
 
@@ -71,17 +68,18 @@ def _study(lab: Lab, course: Course, trainings: CourseTrainings, missing: list[s
         "source": "measured",
         "data": TASKS[course.task].short_title,
         "split": f"{data.split}; {len(data.learn)} training, {len(data.validation)} validation, {len(data.test)} test",
-        "network": course.network.format(inputs=data.inputs, classes=data.classes),
+        "network": course.network.format(inputs=data.shape[0], classes=data.classes),
         "T": course.steps,
         "epochs": amount.epochs,
         "batch": amount.batch_size,
+        "output lr": course.output_lr,
     }
     rows = []
     for name, entry in ENTRIES.items():
-        if entry.one_hidden_layer and len(course.widths) > 1:
+        if (entry.one_hidden_layer and course.depth > 1) or (entry.flat and course.channels):
             continue
         try:
-            trials = {lr: trainings.train(name, entry, lr, 0) for lr in (RATES if entry.learns else RATES[:1])}
+            trials = {lr: trainings.train(name, entry, lr, 0) for lr in course.rates[: None if entry.learns else 1]}
         except NotFinishedError:
             missing.append(f"{course.name}, {entry.title}")
             continue

@@ -16,15 +16,15 @@ from torch.utils.data import TensorDataset
 
 from snntorch_brp.paper.lab import NotFinishedError, machine
 from snntorch_brp.paper.stored import number, stored_object, unusable
-from snntorch_brp.rule_study.courses import Course, Data
+from snntorch_brp.rule_study.courses import Amount, Course, Data
 from snntorch_brp.rule_study.entries import Entry
-from snntorch_brp.rule_study.learners import OUTPUT_LR, Learner, learner_of
+from snntorch_brp.rule_study.learners import Learner, learner_of
 from snntorch_brp.runtime.files import write_whole
 
 logger = logging.getLogger(__name__)
 
 TEST_BATCH = 250
-VERSION = 1  # of what the stored trainings depend on beside their settings
+VERSION = 2  # of what the stored trainings depend on beside their settings
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,6 @@ class Outcome:
     test: float
     step_ms: float
     machine: str
-
-
-@dataclass(frozen=True)
-class Amount:
-    """How long is trained."""
-
-    epochs: int
-    batch_size: int
 
 
 class CourseTrainings:
@@ -66,9 +58,13 @@ class CourseTrainings:
     def settings(self, name: str, lr: float, seed: int) -> dict[str, Any]:
         """What a training depends on."""
         sizes = {part: len(getattr(self.data, part)) for part in ("learn", "validation", "test")}
-        course = {"course": self.course.name, "steps": self.course.steps, "widths": list(self.course.widths)}
-        rates = {"lr": lr, "output lr": OUTPUT_LR}
-        return {"rule": name, **rates, "seed": seed, **course, **sizes, **asdict(self.amount), "version": VERSION}
+        course = {
+            "course": self.course.name, "steps": self.course.steps, "network": self.course.network,
+            "channels": list(self.course.channels), "widths": list(self.course.widths),
+        }  # fmt: skip
+        rates = {"lr": lr, "output lr": self.course.output_lr}
+        amount = {"epochs": self.amount.epochs, "batch_size": self.amount.batch_size}
+        return {"rule": name, **rates, "seed": seed, **course, **sizes, **amount, "version": VERSION}
 
     def path(self, name: str, lr: float, seed: int) -> Path:
         """The file of a training, whose name has a hash of all settings."""
