@@ -16,6 +16,7 @@ from torch import nn
 import snntorch_brp
 from snntorch_brp import (
     BRP,
+    AdaptiveLeaky,
     BRPTrainer,
     Consolidation,
     OutputOnly,
@@ -31,6 +32,7 @@ Make = Callable[[], nn.Module]
 
 STEPWISE: dict[str, Make] = {
     "`RefractoryLeaky`": lambda: RefractoryLeaky(init_hidden=True),
+    "`AdaptiveLeaky`": lambda: AdaptiveLeaky(init_hidden=True),
     "`snn.Leaky`": lambda: snn.Leaky(0.9, init_hidden=True),
     "`snn.Leaky`, reset to zero": lambda: snn.Leaky(0.9, init_hidden=True, reset_mechanism="zero"),
     "`snn.Leaky`, a decay for each neuron": lambda: snn.Leaky(torch.rand(N), init_hidden=True),

@@ -29,7 +29,7 @@ class LocalReading(Propagation):
 
 
 @dataclass(frozen=True)
-class EligibilityTrace(Consolidation):
+class ThreeFactor(Consolidation):
     keeps = frozenset({"membrane", "current"})
     causal = True  # so that it also learns online: attach(..., credit="trace")
 
@@ -57,8 +57,8 @@ class Timing(Consolidation):
     keeps = frozenset({"membrane", "current"})
     causal = True
 
-    def decays(self, layer):
-        return (0.75,)  # of the traces of the inputs, in the place of the neurons' own
+    def trace(self, layer):
+        return rules.LeakyTrace((0.75,))  # of the inputs, in the place of the neurons' own
 
     def gradients(self, delta, window):
         before = 0.2 * window.trace(window.psi, 0.2, name="psi", delayed=True)
@@ -87,7 +87,7 @@ def train(propagation, consolidation=None):
 
 
 for name, own, ready in [
-    ("DECOLLE", (LocalReading(), EligibilityTrace()), rules.DECOLLE()),
+    ("DECOLLE", (LocalReading(), ThreeFactor()), rules.DECOLLE()),
     ("S-TLLR", (OutputError(), Timing()), rules.STLLR()),
 ]:
     result, weight = train(*own)

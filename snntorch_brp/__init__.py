@@ -7,6 +7,7 @@ under ``data``. All else, and every name with an underscore, may change without 
 
 from snntorch_brp import rules
 from snntorch_brp.activity import Activity
+from snntorch_brp.adaptive import AdaptiveLeaky
 from snntorch_brp.attachment import Attached, Online, attach
 from snntorch_brp.composition import PerLayer, Sum
 from snntorch_brp.consolidation import (
@@ -53,6 +54,7 @@ __all__ = [
     "BRP",
     "STDP",
     "Activity",
+    "AdaptiveLeaky",
     "Attached",
     "BRPTrainer",
     "Backprop",

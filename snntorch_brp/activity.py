@@ -28,6 +28,7 @@ class Activity:
         inputs: What each synapse of the layer took in, each likewise, where it was kept.
         layer: The layer itself.
         label: The label ȳ that the layer receives, ``[T or 1, B, K]``, where there is one.
+        threshold: Threshold at every step, where it is known already.
         first: Steps of the sequence that lie before this window.
         memory: Where :meth:`trace` goes on from; online only.
 
@@ -49,6 +50,7 @@ class Activity:
         inputs: Sequence[Sequence[Tensor] | Tensor] | None = None,
         layer: LayerView | None = None,
         label: Tensor | None = None,
+        threshold: Tensor | None = None,
         first: int = 0,
         memory: dict[str, Tensor] | None = None,
     ) -> None:
@@ -56,7 +58,7 @@ class Activity:
         self.label = label
         self.first = first
         self._spikes, self._membrane, self._current, self._rate = spikes, membrane, current, rate
-        self._inputs, self._layer, self._memory = inputs, layer, memory
+        self._inputs, self._layer, self._memory, self._threshold = inputs, layer, memory, threshold
 
     @cached_property
     def rate(self) -> Tensor:
@@ -102,7 +104,12 @@ class Activity:
     @cached_property
     def psi(self) -> Tensor:
         """ψ(v_t), the pseudo-derivative of the layer's own spike function, ``[T, B, *]``; keeps ``"membrane"``."""
-        return self.layer.psi(self.membrane)
+        return self.layer.psi(self.membrane, self.threshold)
+
+    @cached_property
+    def threshold(self) -> Tensor:
+        """The threshold at every step: θ, or ``[T, B, *]`` where it adapts."""
+        return self.layer.thresholds(self.spikes) if self._threshold is None else self._threshold
 
     def trace(self, x: Tensor, decay: float | Tensor, *, name: str, delayed: bool = False) -> Tensor:
         """The trace ``x̄_t = λ x̄_{t-1} + x_t`` at every step of the window, from the start of the sequence.

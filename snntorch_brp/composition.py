@@ -75,8 +75,10 @@ class Sum(_Composed):
     def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``Σ_i w_i ∇_i`` on spikes, membranes, currents and weights; traces are folded into currents."""
         given = [(weight, part, part.gradients(delta, window)) for weight, part in self.parts]
-        folded = [(w, g[:3] if g.traced is None else g.folded(part.decays(window.layer))) for w, part, g in given]
-        spikes, membrane, current = (_sum([(w, fields[place]) for w, fields in folded]) for place in range(3))
+        folded = [(weight, g.folded(part, window)) for weight, part, g in given]
+        spikes, membrane, current = (
+            _sum([(w, getattr(g, name)) for w, g in folded]) for name in ("spikes", "membrane", "current")
+        )
         weights = zip_longest(*([(w, own) for own in g.weights] for w, _, g in given))
         return Gradients(spikes, membrane, current, None, [_sum(filter(None, terms)) for terms in weights])
 
@@ -118,7 +120,4 @@ class PerLayer(_Composed):
     def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """Those of the layer's own."""
         own = of_layer(self.layers, window.layer.name)
-        given = own.gradients(delta, window)
-        if given.traced is None:
-            return given
-        return Gradients(*given.folded(own.decays(window.layer)), None, given.weights)
+        return own.gradients(delta, window).folded(own, window)

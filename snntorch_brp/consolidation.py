@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snntorch_brp.activity import Activity
+from snntorch_brp.eligibility_trace import EligibilityTrace
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.named import Named, make, table
 from snntorch_brp.places import Places, check_places, with_adjoint
-from snntorch_brp.traces import Decays, fold
 
 
 class Gradients(NamedTuple):
@@ -35,19 +35,20 @@ class Gradients(NamedTuple):
     spikes: Tensor | None = None  # in the place of ∂L/∂s_t
     membrane: Tensor | None = None  # in the place of ∂L/∂v_t
     current: Tensor | None = None  # in the place of ∂L/∂I_t: past the neuron, straight to the synapse
-    traced: Tensor | None = None  # the same, on the current that traces of the inputs would make: g_t gives g_t x̄_tᵀ
+    traced: Tensor | None = None  # h_t that meets the eligibility trace of each synapse: Σ_t h_t e_t
     weights: Sequence[Tensor | None] = ()  # ∇W of each synapse as it is, summed over the batch; keeps "inputs"
 
-    def folded(self, decays: Decays) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Gradients on spikes, membrane and current alone: ``Σ_t g_t x̄_tᵀ`` is a sum over x_t, too.
+    def folded(self, consolidation: Consolidation, window: Activity) -> Gradients:
+        """The same without ``traced``, once the sequence is over: a gradient on the current gives ``Σ_t h_t e_t``, too.
 
         Args:
-            decays: Those of the traces x̄.
+            consolidation: What gave them, and knows the trace.
+            window: What the layer did.
         """
         if self.traced is None:
-            return self[:3]
-        current = fold(self.traced, decays)
-        return self.spikes, self.membrane, current if self.current is None else current + self.current
+            return self
+        current = consolidation.trace(window.layer).fold(self.traced, lambda: window.psi)
+        return self._replace(traced=None, current=current if self.current is None else current + self.current)
 
 
 class Consolidation(ABC):
@@ -80,9 +81,9 @@ class Consolidation(ABC):
         if "gradients" in vars(cls) and "compares_samples" not in vars(cls) and not computed:
             cls.compares_samples = True
 
-    def decays(self, layer: LayerView) -> Decays:
-        """Decays of the traces x̄ of the inputs, those of the layer's own membrane here."""
-        return layer.decays
+    def trace(self, layer: LayerView) -> EligibilityTrace:
+        """What ``traced`` meets: the trace of the layer's own neurons here."""
+        return layer.trace
 
     @abstractmethod
     def gradients(self, delta: Tensor, window: Activity) -> Gradients:

@@ -8,8 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.adaptive import AdaptiveLeaky
+from snntorch_brp.eligibility_trace import EligibilityTrace, trace_of
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.traces import decays_of
+from snntorch_brp.traces import Decays, cascade
 
 
 class LayerView:
@@ -47,13 +49,35 @@ class LayerView:
         """Threshold θ, a number or one for each neuron."""
         return self.neuron.threshold.detach()  # type: ignore[operator]
 
+    def thresholds(self, spikes: Tensor) -> Tensor:
+        """The threshold at every step: θ, or ``[T, B, *]`` where it adapts, ``A_t = θ + β_a Σ_{u<t} ρ^(t-1-u) s_u``.
+
+        Args:
+            spikes: Those of the layer since the start of the sequence, ``[T, B, *]``.
+        """
+        neuron = self.neuron
+        if not isinstance(neuron, AdaptiveLeaky):
+            return self.threshold
+        before = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
+        return self.threshold + neuron.adaptation * cascade(before, (neuron.rho,))
+
+    @property
+    def threshold_now(self) -> Tensor:
+        """The threshold of the step that the layer ran last."""
+        return self.neuron.adapted_threshold.detach() if isinstance(self.neuron, AdaptiveLeaky) else self.threshold
+
     @cached_property
-    def decays(self) -> tuple[Tensor, ...]:
-        """How the membrane forgets its input, ``(β,)`` or ``(β, α)``; see :func:`snntorch_brp.traces.decays_of`."""
+    def trace(self) -> EligibilityTrace:
+        """The eligibility trace of the layer's synapses; see :func:`snntorch_brp.eligibility_trace.trace_of`."""
         try:
-            return decays_of(self.neuron)
+            return trace_of(self.neuron)
         except ValueError as error:
             raise ValueError(f"layer '{self.name}': {error}") from None
+
+    @property
+    def decays(self) -> Decays:
+        """How the membrane forgets its input, ``(β,)`` or ``(β, α)``."""
+        return self.trace.decays
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
@@ -81,8 +105,12 @@ class LayerView:
         pairs = zip(own, gradients, strict=True)
         return [(w, (g * scale).to(w.dtype)) for w, g in pairs if g is not None and w.requires_grad]
 
-    def psi(self, membrane: Tensor) -> Tensor:
+    def psi(self, membrane: Tensor, threshold: Tensor | None = None) -> Tensor:
         """ψ(v), the pseudo-derivative of the layer's own spike function at the membrane potential v (any shape).
+
+        Args:
+            membrane: v.
+            threshold: What it is compared with; θ when None.
 
         Raises:
             ValueError: If the neuron resets within the step: its membrane is no longer what made it fire.
@@ -92,7 +120,7 @@ class LayerView:
                 f"layer '{self.name}' resets within the step, so that its membrane does not tell ψ: use "
                 f"{type(self.neuron).__name__}(..., reset_delay=True)"
             )
-        return self.pseudo_derivative(membrane - self.threshold)
+        return self.pseudo_derivative(membrane - (self.threshold if threshold is None else threshold))
 
     def pseudo_derivative(self, above: Tensor) -> Tensor:
         """The pseudo-derivative of the layer's spike function, from how far a membrane is above its threshold."""

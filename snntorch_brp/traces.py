@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import snntorch as snn
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Decays = Sequence[float | Tensor]
 """Decays of a cascade of leaky sums, the one that sees the input last: ``(β,)``, or ``(β, α)`` behind a synapse."""
@@ -74,27 +73,3 @@ def fold(gradient: Tensor, decays: Decays) -> Tensor:
         a_t, ``[T, *]``.
     """
     return cascade(gradient.flip(0), decays).flip(0) if decays else gradient
-
-
-def decays_of(neuron: nn.Module) -> tuple[Tensor, ...]:
-    """How the membrane of a neuron forgets its input.
-
-    Exact where the membrane is a leaky sum, which a reset by subtraction leaves it, since snnTorch detaches the
-    reset. A reset to zero is an approximation: the trace does not know that the neuron forgot. Of a recurrent layer it
-    is that of e-prop: the trace leaves out what the layer's own spikes did to it since.
-
-    Args:
-        neuron: ``snn.Leaky``, ``RefractoryLeaky``, ``snn.RLeaky``: ``(β,)``; ``snn.Synaptic``, ``snn.RSynaptic``:
-            ``(β, α)``.
-
-    Raises:
-        ValueError: If the memory of the neuron is another.
-    """
-    if isinstance(neuron, snn.Synaptic | snn.RSynaptic):
-        return neuron.beta.detach().clamp(0, 1), neuron.alpha.detach().clamp(0, 1)
-    if isinstance(neuron, snn.Leaky | snn.RLeaky) and not isinstance(neuron, snn.DeltaLeaky):
-        return (neuron.beta.detach().clamp(0, 1),)
-    raise ValueError(
-        f"a {type(neuron).__name__} has no eligibility trace here: use Leaky, RefractoryLeaky, RLeaky, Synaptic or "
-        "RSynaptic, or a rule that learns by PseudoGradient()"
-    )

@@ -238,8 +238,7 @@ class Attached(Handle):
             layer.window.label = label
             gradients = self._gradients(layer.window, y)
             if gradients is not None:
-                decays = () if gradients.traced is None else self.consolidation.decays(layer.view)
-                roots += layer.roots(gradients, scale, decays)
+                roots += layer.roots(gradients.folded(self.consolidation, layer.window), scale)
         return roots
 
     def _label(self, labels: Tensor, layer: LayerRecord) -> Tensor:

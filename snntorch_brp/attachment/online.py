@@ -20,7 +20,7 @@ from snntorch_brp.attachment.hooks import Listener
 from snntorch_brp.attachment.learning_synapse import Called, LearningSynapse
 from snntorch_brp.attachment.lesson import Lesson
 from snntorch_brp.attachment.record import LayerRecord
-from snntorch_brp.attachment.requirements import check_layers, check_rule
+from snntorch_brp.attachment.requirements import check_connections, check_layers, check_rule
 from snntorch_brp.attachment.states import tensors_in
 from snntorch_brp.attachment.step import Progress, Root, Step
 from snntorch_brp.consolidation import Gradients, PseudoGradient
@@ -41,6 +41,8 @@ class Online(Handle):
     to zero (also :class:`RefractoryLeaky`), and through max pooling and batch norm, they are an approximation: the
     trace does not know that the neuron forgot. Of recurrent layers (``snn.RLeaky``, ``snn.RSynaptic``) they are those
     of e-prop, which leave out what the layer's own spikes did to it since.
+
+    Under an adaptive threshold (:class:`AdaptiveLeaky`) they are exact, too, with a number for each connection.
 
     Every consolidation that is causal learns in this way. The output layer learns from the mean squared error of its
     rate so far, and so does what a rule sees of a layer's rate.
@@ -136,9 +138,11 @@ class Online(Handle):
         called, self._called = self._called, []
         hidden = layer not in self._outputs
         if self._with_traces:
-            decays = self.consolidation.decays(layer.view) if hidden else layer.view.decays
+            trace = self.consolidation.trace(layer.view) if hidden else layer.view.trace
+            if trace.per_connection:
+                check_connections(layer.name, [call.synapse.module for call in called], spikes.shape)
             for call in called:
-                call.traced = call.synapse.trace(call.x, decays)
+                call.remember(trace, partial(self._psi, layer))
         waits = hidden and self.propagation.needs_output
         step = self._step(layer, spikes, current, called, keep=waits) if spikes.requires_grad else None
         if step is not None and not waits:
@@ -154,6 +158,10 @@ class Online(Handle):
             self._waiting.append(step)
         return None
 
+    def _psi(self, layer: LayerRecord) -> Tensor:
+        """ψ of the step that a layer ran last, ``[B, *]``."""
+        return layer.view.psi(layer.module.mem.detach(), layer.view.threshold_now)  # type: ignore[operator]
+
     def _step(self, layer: LayerRecord, spikes: Tensor, current: Tensor, called: list[Called], *, keep: bool) -> Step:
         """What a layer did in this step, with its graph; as copies to ``keep``, which nobody detaches."""
         progress = self._progress.setdefault(layer.name, Progress())
@@ -168,7 +176,8 @@ class Online(Handle):
             spikes, membrane = spikes.clone(), None if membrane is None else membrane.clone()  # type: ignore[operator]
         if "inputs" in self.keeps:
             layer.view.synapses = tuple(call.synapse.module for call in called)
-        return Step(layer, spikes, membrane, current, called, progress.steps, progress.rate)  # type: ignore[arg-type]
+        threshold = layer.view.threshold_now
+        return Step(layer, spikes, membrane, current, called, progress.steps, progress.rate, threshold)  # type: ignore[arg-type]
 
     def _learn(self, step: Step) -> None:
         """Add to the gradients of a layer, and behind the output to those of the layers that waited for it."""

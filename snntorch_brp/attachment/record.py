@@ -14,7 +14,6 @@ from snntorch_brp.attachment.traced import Trace
 from snntorch_brp.consolidation import Gradients
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.neurons import takes_sequence
-from snntorch_brp.traces import Decays
 
 Root = tuple[Tensor, Tensor | None]
 """A tensor of the graph and the gradient that starts there; None is for a scalar loss."""
@@ -216,16 +215,15 @@ class LayerRecord:
             )
         return self._window
 
-    def roots(self, gradients: Gradients, scale: float | Tensor, decays: Decays = ()) -> list[Root]:
+    def roots(self, gradients: Gradients, scale: float | Tensor) -> list[Root]:
         """Where the layer's gradients start.
 
         Args:
-            gradients: What the consolidation gave.
+            gradients: What the consolidation gave, folded.
             scale: Factor on them.
-            decays: Those of the traces that it is_main_process of.
         """
         roots: list[Root] = []
-        spikes, membrane, current = gradients.folded(decays)
+        spikes, membrane, current = gradients[:3]
         for tensors, gradient in (
             (self.spikes, spikes),
             (self.membrane, membrane),

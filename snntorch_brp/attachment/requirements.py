@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import snntorch as snn
+import torch
 from torch import nn
 
 from snntorch_brp.attachment.record import LayerRecord
 from snntorch_brp.consolidation import Consolidation
+from snntorch_brp.eligibility_trace import trace_of
 from snntorch_brp.neurons import takes_sequence
 from snntorch_brp.propagation import Propagation
-from snntorch_brp.traces import decays_of
 
 
 def check_layers(layers: Sequence[LayerRecord], readouts: Sequence[str], net: nn.Module, *, traces: bool) -> None:
@@ -44,15 +44,34 @@ def check_rule(propagation: Propagation, consolidation: Consolidation) -> None:
         )
 
 
+def check_connections(name: str, synapses: Sequence[nn.Module], neurons: Sequence[int]) -> None:
+    """Raise ValueError unless a trace for each connection is that of one linear layer right before the neurons.
+
+    Args:
+        name: The layer's.
+        synapses: The modules with weights before it.
+        neurons: Shape of its spikes, ``[B, *]``.
+    """
+    linear = len(synapses) == 1 and isinstance(synapses[0], nn.Linear) and synapses[0].out_features == neurons[-1]
+    if not linear:
+        shown = ", ".join(type(module).__name__ for module in synapses) or "nothing"
+        raise ValueError(
+            f"layer '{name}' has adaptive thresholds, whose traces online take a number for each connection of one "
+            f"nn.Linear before it, and has {shown}: use credit='full'"
+        )
+
+
 def _unsupported_reason(module: nn.Module, traces: bool) -> str | None:
     """Why a neuron cannot learn online, and the way out."""
     if takes_sequence(module):
         return "runs a whole sequence at once: use credit='full'"
+    try:
+        decays = trace_of(module).decays
+    except ValueError:
+        more = "has more to its memory than a leaky membrane and a synaptic current: use credit='instant' or 'full'"
+        return more if traces else None
     reason = None
-    leaky = isinstance(module, snn.Leaky | snn.RLeaky | snn.Synaptic | snn.RSynaptic)
-    if not leaky or isinstance(module, snn.DeltaLeaky):
-        reason = "has more to its memory than a leaky membrane and a synaptic current"
-    elif any(decay.numel() != 1 for decay in decays_of(module)):
+    if any(torch.as_tensor(decay).numel() != 1 for decay in decays):
         reason = "has a decay for each neuron, where a trace of the input needs one for the layer"
     elif not getattr(module, "reset_delay", True):
         reason = "resets within the step"

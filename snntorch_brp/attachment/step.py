@@ -44,6 +44,7 @@ class Step:
     Attributes:
         number: Which step of the sequence, from 1.
         rate: Mean spike rate so far.
+        threshold: What the membrane was compared with.
         sent: The leaf that was handed on in the place of the spikes, where errors travel in space.
     """
 
@@ -54,6 +55,7 @@ class Step:
     called: list[Called]
     number: int
     rate: Tensor
+    threshold: Tensor
     sent: Tensor | None = None
     _window: Activity | None = None
 
@@ -68,6 +70,7 @@ class Step:
                 inputs=[call.x.detach()[None] for call in self.called] if "inputs" in keeps else None,
                 layer=self.layer.view,
                 label=label,
+                threshold=self.threshold,
                 first=self.number - 1,
                 memory=memory,
             )

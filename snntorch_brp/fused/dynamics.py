@@ -14,14 +14,20 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
+from snntorch_brp.adaptive import AdaptiveLeaky
 from snntorch_brp.fused import pseudo_gradients
+from snntorch_brp.fused.adaptive_scan import Adaptive
 from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.scan import Leaky, Learned
 from snntorch_brp.neurons import RefractoryLeaky
 
 
 class Dynamics(Protocol):
-    """One layer of neurons, as numbers: it keeps no state between calls."""
+    """One layer of neurons, as numbers, made anew for each batch.
+
+    It keeps no state between calls; but where a membrane does not tell whether the neuron fired, the spikes of the last
+    :meth:`scan` as ``fired``, ``[T, B, *]``.
+    """
 
     def scan(self, current: Tensor) -> Tensor:
         """Membrane potentials v_t of all steps from the currents I_t, each ``[T, B, *]``, from rest."""
@@ -91,7 +97,7 @@ def _reason(neuron: nn.Module, dtype: torch.dtype) -> str | None:
         "has graded spikes": isinstance(graded, nn.Parameter) or (graded is not None and bool((graded != 1).any())),
         "has a quantised state": bool(neuron.state_quant),
         "has its surrogate gradient disabled": bool(neuron.surrogate_disable),
-        "has a state function of its own": not isinstance(neuron, RefractoryLeaky)
+        "has a state function of its own": not isinstance(neuron, RefractoryLeaky | AdaptiveLeaky)
         and neuron.state_function != getattr(neuron, _STATE_FUNCTIONS[neuron.reset_mechanism]),  # type: ignore[index]
         "learns its beta, which no step of it reads": isinstance(neuron, snn.Lapicque)
         and isinstance(neuron.beta, nn.Parameter),
@@ -125,7 +131,18 @@ def _read_leaky(neuron: nn.Module, like: Tensor) -> Leaky | ModuleNeuron:
     return Leaky(**constants, reset=reset, detach_reset=True)  # type: ignore[arg-type]
 
 
+def _read_adaptive(neuron: nn.Module, like: Tensor) -> Adaptive | ModuleNeuron:
+    """Adaptive thresholds; those that learn their constants by their module."""
+    if any(p.requires_grad for p in neuron.parameters()):
+        return ModuleNeuron(neuron, like)
+    names = ("beta", "threshold", "adaptation", "rho")
+    constants = {name: getattr(neuron, name).detach().to(like) for name in names}
+    constants["beta"] = constants["beta"].clamp(0, 1)
+    return Adaptive(**constants, spike_grad=neuron.spike_grad, reset=neuron.reset_mechanism)  # type: ignore[arg-type]
+
+
 for _neuron in (snn.Leaky, RefractoryLeaky):
     register_neuron(_neuron, _read_leaky, unsupported_reason=_reason)
+register_neuron(AdaptiveLeaky, _read_adaptive, unsupported_reason=_reason)
 for _neuron in (snn.Synaptic, snn.Alpha, snn.Lapicque):
     register_neuron(_neuron, ModuleNeuron, unsupported_reason=_reason)

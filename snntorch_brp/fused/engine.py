@@ -27,7 +27,6 @@ from snntorch_brp.fused.dispatch import fire, fire_back, holds_bits, spikes_on
 from snntorch_brp.fused.dynamics import Dynamics
 from snntorch_brp.fused.layers import Layer, NotFusible, Signature, dtype_of, neuron_shapes, plan
 from snntorch_brp.fused.matmul import matrix_units_available
-from snntorch_brp.fused.module_neuron import ModuleNeuron
 from snntorch_brp.fused.neuron_kernels import pooled
 from snntorch_brp.fused.scan import state_dtype
 from snntorch_brp.fused.synapse import Batch, Request, Saved, Synapse
@@ -384,7 +383,7 @@ class FusedEngine:
         B_l = self.feedback.matrix(layer.name, tape.shape[2:], like=chunk.rate)
         view = LayerView(layer.name, layer.neuron)
         window = Activity(
-            chunk.neuron.fired if isinstance(chunk.neuron, ModuleNeuron) else _Spikes(tape, chunk.neuron),
+            chunk.neuron.fired if hasattr(chunk.neuron, "fired") else _Spikes(tape, chunk.neuron),
             membrane=None if holds_bits(tape) else tape,
             current=chunk.current,
             rate=chunk.rate,
@@ -396,8 +395,7 @@ class FusedEngine:
         if delta is None:
             return
         scale = 1 / label.shape[1] if self.reduction == "mean" else 1.0
-        given = self.consolidation.gradients(delta, window)
-        gradients = given if given.traced is None else given.folded(self.consolidation.decays(view))
+        gradients = self.consolidation.gradients(delta, window).folded(self.consolidation, window)
         spikes, membrane, current = (None if gradient is None else gradient * scale for gradient in gradients[:3])
         self._backward(chunk, grad_spikes=spikes, grad_membrane=membrane, grad_current=current)
 

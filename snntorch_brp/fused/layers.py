@@ -235,7 +235,7 @@ def neuron_shapes(layers: Sequence[Layer], sample_shape: Sequence[int], dtype: t
         try:
             for module in layer.synapse.modules:
                 z = z if stateless(module).keeps_shape and _fits(z, module) else _shaped(z, module)
-            named = (getattr(layer.neuron, name, None) for name in ("alpha", "beta", "threshold"))
+            named = (getattr(layer.neuron, name, None) for name in _CONSTANTS)
             constants = [constant.shape for constant in named if isinstance(constant, Tensor)]
             if torch.broadcast_shapes(z.shape[1:], *constants) != z.shape[1:]:
                 raise ValueError(f"its constants do not fit neurons of shape {tuple(z.shape[1:])}")
@@ -247,6 +247,7 @@ def neuron_shapes(layers: Sequence[Layer], sample_shape: Sequence[int], dtype: t
     return shapes
 
 
+_CONSTANTS = ("alpha", "beta", "threshold", "adaptation", "rho")  # of neurons
 _SAMPLES = 97  # a size that a layer hardly has, to be told from one
 
 

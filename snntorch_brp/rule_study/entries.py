@@ -30,18 +30,28 @@ class Entry:
     learns: bool = True
 
 
-_TITLES = {"drtp": "DRTP", "dfa": "DFA", "sdfa": "sDFA", "decolle": "DECOLLE", "ell": "ELL", "etlp": "ETLP"}
-_GLOBAL = ("ottt", "ostl")
+_TITLES = {
+    "drtp": "DRTP",
+    "dfa": "DFA",
+    "sdfa": "sDFA",
+    "decolle": "DECOLLE",
+    "ell": "ELL",
+    "etlp": "ETLP",
+    "ottt": "OTTT (= OSTL)",
+}
+_GLOBAL = ("ottt",)
+SAME = {"drtp": "brp", "osttp": "brp", "ostl": "ottt"}
+"""Rules that do here, number for number, what another does: where each has its traces, its layers are the same."""
 
 ENTRIES: Mapping[str, Entry] = {
     "backprop": Entry(make=Backprop, title="backpropagation through time", local=False),
     "output-only": Entry(make=OutputOnly, title="hidden layers at rest", learns=False),
-    "brp": Entry(make=BRP, title="BRP (= DRTP)"),
+    "brp": Entry(make=BRP, title="BRP (= DRTP, OSTTP)"),
     "reward-prediction": Entry(make=RewardPrediction, title="RewardPrediction"),
     **{
         name: Entry(make=rule, title=_TITLES.get(name, name), local=name not in _GLOBAL, flat=name in OWN_DATA)
         for name, rule in RULES.items()
-        if name != "drtp"  # BRP with its usual options
+        if name not in SAME
     },
     "e-prop-symmetric": Entry(
         make=lambda: EProp(feedback="symmetric"), title="e-prop, symmetric", local=False, one_hidden_layer=True

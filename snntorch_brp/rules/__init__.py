@@ -1,5 +1,6 @@
 """Published local learning rules for spiking networks, each in one class: ``attach(net, rules.DECOLLE(), ...)``."""
 
+from snntorch_brp.eligibility_trace import AdaptiveTrace, EligibilityTrace, LeakyTrace, trace_of
 from snntorch_brp.rules.contrast import CCL, PredSim, SimilarityLoss
 from snntorch_brp.rules.decolle import DECOLLE, LearnedReadout, LocalReadout
 from snntorch_brp.rules.eligibility import Eligibility, FilteredEligibility, InstantCredit
@@ -34,15 +35,18 @@ __all__ = [
     "SDFA",
     "STLLR",
     "TRAINED",
+    "AdaptiveTrace",
     "ContrastiveTraces",
     "EProp",
     "Echo",
     "Eligibility",
+    "EligibilityTrace",
     "Facts",
     "FilteredEligibility",
     "Goodness",
     "InstantCredit",
     "InstantGradient",
+    "LeakyTrace",
     "LearnedReadout",
     "LearnedValue",
     "LocalReadout",
@@ -64,5 +68,6 @@ __all__ = [
     "paired",
     "rule_named",
     "table",
+    "trace_of",
     "trained_rule",
 ]

@@ -19,12 +19,12 @@ class Eligibility(Consolidation):
         e_ij(t) = ψ_i(t) x̄_j(t),  x̄_j(t) = β x̄_j(t-1) + x_j(t)
         ∇W_ij = Σ_t δ_i(t) e_ij(t)
 
-    ψ and β are those of the layer's own neurons; see :func:`snntorch_brp.traces.decays_of` for what x̄ is in others
-    than leaky ones, and where it is exact. The trace of a layer's recurrent input is that of its own spikes. A bias is
-    a synapse whose input is always 1.
+    ψ and β are those of the layer's own neurons; see :func:`snntorch_brp.eligibility_trace.trace_of` for what stands in
+    the place of x̄ in others than leaky ones, and where it is exact. The trace of a layer's recurrent input is that of
+    its own spikes. A bias is a synapse whose input is always 1.
 
     The sum is the same whether it is taken at every step (``attach(..., credit="trace")``), which remembers one trace
-    for each input, or when the sequence is over.
+    for each input (under adaptive thresholds one for each synapse), or when the sequence is over.
 
     Example:
         >>> from snntorch_brp.layer_view import LayerView
@@ -32,8 +32,8 @@ class Eligibility(Consolidation):
         >>> did = torch.full((2, 1, 1), 0.5)
         >>> window = Activity(did, membrane=did, layer=LayerView("lif", RefractoryLeaky(beta=0.5, threshold=0.5)))
         >>> given = Eligibility().gradients(torch.ones(1, 1, 1), window)
-        >>> [g.flatten().tolist() for g in given.folded(window.layer.decays) if g is not None]
-        [[1.5, 1.0]]
+        >>> given.folded(Eligibility(), window).current.flatten().tolist()
+        [1.5, 1.0]
     """
 
     compares_samples: ClassVar[bool] = False

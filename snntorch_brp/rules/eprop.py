@@ -88,17 +88,19 @@ class EProp(LocalRule):
     """e-prop: the loss's gradient in a recurrent network, without what goes through other neurons::
 
         L_j(t) = Σ_k B_jk (y_k(t) - y*_k(t))
-        e_ji(t) = ψ_j(t) x̄_i(t),  ē_ji(t) = κ ē_ji(t-1) + e_ji(t)
+        e_ji(t) = ψ_j(t) (x̄_i(t) - β_a ε_ji(t)),  ε_ji(t+1) = ρ ε_ji(t) + e_ji(t)
+        ē_ji(t) = κ ē_ji(t-1) + e_ji(t)
         dE/dW_ji = Σ_t L_j(t) ē_ji(t)
 
     for input weights, x̄ the trace of the input spikes, and for recurrent weights (``snn.RLeaky``, ``snn.RSynaptic``),
-    x̄ that of the layer's own spikes a step before. y is the output at each step: its spikes, or the softmax of a
+    x̄ that of the layer's own spikes a step before. The term with ε is there under adaptive thresholds
+    (:class:`~snntorch_brp.AdaptiveLeaky`). y is the output at each step: its spikes, or the softmax of a
     readout that does not spike, of which κ is the leak. B is random and fixed (random e-prop), W_outᵀ (symmetric
     e-prop), or learns as W_out does (adaptive e-prop).
 
     Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein, Maass, "A solution to the learning dilemma for recurrent
-    networks of spiking neurons", Nature Communications 11:3625, 2020. ψ is that of the network's own neurons; neurons
-    with adaptive thresholds are not among snnTorch's; the firing rate's regularization is left to the loss.
+    networks of spiking neurons", Nature Communications 11:3625, 2020. ψ is that of the network's own neurons; the
+    firing rate's regularization is left to the loss. Neurons that are both adaptive and recurrent are not among them.
 
     Args:
         feedback: "random", "symmetric" or "adaptive".
@@ -117,7 +119,8 @@ class EProp(LocalRule):
         "Nature Communications 2020",
         sees="the output's error at every step",
         learns="at every step, after the output",
-        remembers="one trace for each input (M), and each recurrent one (N)",
+        remembers="one trace for each input (M), and each recurrent one (N); with adaptive thresholds for each "
+        "connection (NM)",
         transports="no; symmetric: the readout's weights",
     )
 

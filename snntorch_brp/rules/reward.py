@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, Gradients
+from snntorch_brp.eligibility_trace import EligibilityTrace, LeakyTrace
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.rule import Facts, LocalRule
@@ -91,9 +91,9 @@ class PairTrace(Consolidation):
                 f"decays must lie in [0, 1), got {self.decay_pre}, {self.decay_post} and {self.decay_trace}"
             )
 
-    def decays(self, layer: LayerView) -> Sequence[float]:
-        """That of x̄."""
-        return (self.decay_pre,)
+    def trace(self, layer: LayerView) -> EligibilityTrace:
+        """x̄ with a decay of its own, whatever the neuron."""
+        return LeakyTrace((self.decay_pre,))
 
     def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``g_t = δ λ_z^(T-t) A₊ s_t`` on the traces, ``δ λ_z^(T-t) A₋ s̄_t`` on the inputs."""

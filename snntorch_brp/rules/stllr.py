@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from snntorch_brp.activity import Activity
 from snntorch_brp.consolidation import Consolidation, Gradients
+from snntorch_brp.eligibility_trace import EligibilityTrace, LeakyTrace
 from snntorch_brp.layer_view import LayerView
 from snntorch_brp.propagation import Propagation
 from snntorch_brp.rules.eprop import StepError
@@ -51,9 +51,9 @@ class TimingTrace(Consolidation):
         if not (0 <= self.decay_pre < 1 and 0 <= self.decay_post < 1):
             raise ValueError(f"decays must lie in [0, 1), got {self.decay_pre} and {self.decay_post}")
 
-    def decays(self, layer: LayerView) -> Sequence[float]:
-        """λ_pre."""
-        return (self.decay_pre,)
+    def trace(self, layer: LayerView) -> EligibilityTrace:
+        """x̄ with λ_pre, whatever the neuron."""
+        return LeakyTrace((self.decay_pre,))
 
     def gradients(self, delta: Tensor, window: Activity) -> Gradients:
         """``α_pre δ Ψ`` on the traces of the inputs, ``α_post δ Ψ̄_{t-1}`` on the inputs."""

@@ -20,11 +20,11 @@ class ETLP(LocalRule):
         Δw_ij = -η Σ_t Σ_k B_ik y*_k[t] ψ(v_i[t]) x̄_j[t]
 
     The teaching neuron of the right class fires at random times, y*_k[t] ∈ {0, 1}; nothing is learned in between.
-    x̄ is the trace of the input spikes, ψ the pseudo-derivative at the membrane, B fixed and random.
+    x̄ is the trace of the input spikes, ψ the pseudo-derivative at the membrane, B fixed and random. Behind adaptive
+    thresholds (:class:`~snntorch_brp.AdaptiveLeaky`), which the paper has, too, the trace is e-prop's.
 
     Quintana, Perez-Peña, Galindo, Neftci, Chicca, Khacef, "ETLP: event-based three-factor local plasticity for online
-    learning with neuromorphic hardware", Neuromorphic Computing and Engineering 4, 2024. Its neurons with adaptive
-    thresholds are not among snnTorch's.
+    learning with neuromorphic hardware", Neuromorphic Computing and Engineering 4, 2024.
 
     Args:
         label_rate: Probability that the teaching neuron fires at a step.
@@ -66,8 +66,8 @@ class OSTTP(LocalRule):
     The sum is that of the gradient through the layer's own time, recurrence and resets included, as far as the neuron
     lets a gradient through them; so it is computed when the sequence is over, with memory that grows with T, and not
     by ε, which takes a number for each neuron and synapse, N²M in a recurrent layer. Online, with ``credit="trace"``,
-    ε is the trace of :func:`snntorch_brp.traces.decays_of`: exact for leaky layers without recurrence that reset by
-    subtraction or not at all.
+    ε is that of :func:`snntorch_brp.eligibility_trace.trace_of`: exact for leaky layers without recurrence that reset
+    by subtraction or not at all.
 
     Ortner, Pes, Gentinetta, Frenkel, Pantazi, "Online Spatio-Temporal Learning with Target Projection", IEEE AICAS
     2023.

@@ -151,9 +151,9 @@ def test_a_sum_is_a_weighted_sum_of_all_fields() -> None:
     got = Sum(parts).gradients(delta, window())
     torch.testing.assert_close(got.spikes, 1.25 * delta)
     torch.testing.assert_close(got.membrane, 2 * StateDifference().gradients(delta, window()).membrane)
-    own = timing.gradients(delta, window()).folded(timing.decays(window().layer))
-    assert own[2] is not None
-    torch.testing.assert_close(got.current, 0.5 * own[2])
+    own = timing.gradients(delta, window()).folded(timing, window())
+    assert own.current is not None
+    torch.testing.assert_close(got.current, 0.5 * own.current)
     assert got.traced is None
     assert Sum(parts).keeps == {"membrane", "current"} | timing.keeps
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from snntorch import surrogate
 from torch import nn
 
+from snntorch_brp.adaptive import AdaptiveLeaky
 from snntorch_brp.attachment import attach
 from snntorch_brp.composition import PerLayer, Sum
 from snntorch_brp.consolidation import Correlation, PseudoGradient, SimilarityMatching, StateDifference
@@ -69,8 +70,11 @@ leaky = st.builds(
     # snnTorch's own surrogates give float32 spikes, which its neurons cannot add to a float64 membrane
     spike_grad=st.sampled_from([boxcar(), boxcar(2.0)]),
 )
-neurons = refractory.map(lambda kw: lambda: RefractoryLeaky(**kw, init_hidden=True)) | leaky.map(
-    lambda kw: lambda: snn.Leaky(**kw, init_hidden=True)
+adaptive = st.builds(dict, adaptation=st.sampled_from([0.0, 0.2]), rho=st.sampled_from([0.5, 0.97]))
+neurons = (
+    refractory.map(lambda kw: lambda: RefractoryLeaky(**kw, init_hidden=True))
+    | leaky.map(lambda kw: lambda: snn.Leaky(**kw, init_hidden=True))
+    | st.tuples(leaky, adaptive).map(lambda both: lambda: AdaptiveLeaky(**both[0], **both[1], init_hidden=True))
 )
 
 

@@ -24,6 +24,7 @@ from snntorch import surrogate
 from torch import Tensor, nn
 
 from snntorch_brp import BRPTrainer
+from snntorch_brp.adaptive import AdaptiveLeaky
 from snntorch_brp.composition import PerLayer, Sum
 from snntorch_brp.consolidation import Correlation, PseudoGradient, SimilarityMatching, StateDifference
 from snntorch_brp.neurons import RefractoryLeaky
@@ -223,6 +224,9 @@ class Draw:
             return snn.Lapicque(R=rng.choice([1.0, 2.0]), C=rng.choice([1.5, 4.0]), threshold=threshold, **options)
         if kind is snn.Alpha:
             return snn.Alpha(rng.choice([0.9, 0.7]), rng.choice([0.6, 0.2]), threshold, **options, **learned)
+        if rng.random() < 0.15:
+            del options["inhibition"]  # which it has not
+            return AdaptiveLeaky(beta, threshold, adaptation=rng.choice([0.2, 1.0]), rho=0.9, **options, **learned)
         options["reset_delay"] = rng.random() < 0.8
         if kind is snn.Synaptic:
             alpha = torch.rand(shape) if own else rng.choice([0.5, 1.0])

@@ -8,11 +8,12 @@ import snntorch as snn
 import torch
 from torch import nn
 
-from snntorch_brp import RefractoryLeaky
+from snntorch_brp import AdaptiveLeaky, RefractoryLeaky
 
 Make = Callable[..., nn.Module]
 STEPWISE: dict[str, Make] = {
     "RefractoryLeaky": lambda n, **o: RefractoryLeaky(0.5, 0.4, tau_ref=2, **o),
+    "AdaptiveLeaky": lambda n, **o: AdaptiveLeaky(0.9, 0.4, adaptation=0.3, rho=0.9, **o),
     "Leaky": lambda n, **o: snn.Leaky(0.9, 0.4, **o),
     "Leaky zero": lambda n, **o: snn.Leaky(torch.linspace(0.1, 0.9, n), 0.4, reset_mechanism="zero", **o),
     "Leaky none, learned": lambda n, **o: snn.Leaky(

@@ -31,6 +31,8 @@ FLOORS = {
     "finite": 0.1,
     "traces": 0,
     "places": 0,
+    "adaptive": 0.1,
+    "eligibility_trace": 0.2,
     "layer_view": 0.3,
     "activity": 0.5,
     "firing": 0,

@@ -18,9 +18,9 @@ import snntorch_brp
 
 PUBLIC = {
     "snntorch_brp": """
-        Activity Attached BRP BRPTrainer Backprop Callback Checkpoints Consolidation Correlation DifferentialHebb
-        DirectEncoder EarlyStopping ErrorProjection Feedback Gradients Online OutputOnly PerLayer PooledReading
-        Propagation PseudoGradient RateEncoder RefractoryLeaky RewardPrediction STDP SignProjection
+        Activity AdaptiveLeaky Attached BRP BRPTrainer Backprop Callback Checkpoints Consolidation Correlation
+        DifferentialHebb DirectEncoder EarlyStopping ErrorProjection Feedback Gradients Online OutputOnly PerLayer
+        PooledReading Propagation PseudoGradient RateEncoder RefractoryLeaky RewardPrediction STDP SignProjection
         SimilarityMatching Standardize StateDifference Sum WSConv1d WSConv2d WSLinear __version__ attach boxcar
         calibrate consolidation_named firing_fault firing_message label_spikes load observe parameter_groups
         patch_filters propagation_named rate_encode reset_state rules trace unroll
@@ -49,6 +49,8 @@ SUBMODULES = (
 """Documented beside these: all in them that has no underscore is public."""
 
 POSITIONAL = {  # options that stand where the field, or the class they replace, has them
+    "AdaptiveLeaky": {"beta", "threshold"},  # as in snn.Leaky
+    "AdaptiveLeaky.forward": {"mem"},  # as in snn.Leaky
     "RefractoryLeaky": {"beta", "threshold"},  # as in snn.Leaky
     "RefractoryLeaky.forward": {"mem"},  # as in snn.Leaky
     "RateEncoder": {"alpha"},

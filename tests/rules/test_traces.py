@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from snntorch_brp import BRP, attach, boxcar, rules
 from snntorch_brp.activity import Activity
-from snntorch_brp.traces import advance, cascade, decays_of, fold
+from snntorch_brp.eligibility_trace import trace_of
+from snntorch_brp.traces import cascade, fold
 
 
 @pytest.mark.parametrize("decays", [(), (0.6,), (0.6, 0.3)])
@@ -32,14 +33,14 @@ def test_the_trace_of_the_input_is_what_the_membrane_keeps_of_it(neuron: type[nn
     states = None
     for x_t in x:
         lif(x_t)
-        states = advance(x_t, states, decays_of(lif))
+        states = trace_of(lif).step(x_t, states, lambda: pytest.fail("a leaky trace needs no ψ"))
         torch.testing.assert_close(states[0], lif.mem)
 
 
 @pytest.mark.parametrize("neuron", [snn.Alpha(0.8, 0.5), snn.LeakyParallel(8, 8)])
 def test_a_neuron_with_another_memory_is_told(neuron: nn.Module) -> None:
     with pytest.raises(ValueError, match=f"a {type(neuron).__name__} has no eligibility trace"):
-        decays_of(neuron)
+        trace_of(neuron)
 
 
 def test_a_trace_goes_on_from_window_to_window() -> None:
