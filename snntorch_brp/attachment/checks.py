@@ -10,7 +10,7 @@ from snntorch_brp.attachment.record import LayerRecord
 from snntorch_brp.finite import check_membranes
 
 
-def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batch: int | None) -> LayerRecord:
+def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batch: int | None) -> LayerRecord | None:
     """Check that the layers have run one sequence of ``batch`` samples (of as many as there are where None).
 
     Args:
@@ -19,13 +19,13 @@ def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batc
         batch: Number of samples.
 
     Returns:
-        ``last``.
+        ``last``; None where nothing that leads to a spiking layer is to be trained, and a readout alone learns.
 
     Raises:
         RuntimeError: If none ran, one was left out, or some were called at several places.
         ValueError: If the batch had another size.
     """
-    if last is None:
+    if last is None and not any(layer.called for layer in layers):
         raise RuntimeError(
             "no spiking layer has run: call the network inside `with attach(...)`, in training mode and with gradients "
             "enabled, before .backward()"
@@ -33,7 +33,7 @@ def check_sequence(layers: Sequence[LayerRecord], last: LayerRecord | None, batc
     for layer in layers:
         if not layer.called:
             raise RuntimeError(f"spiking layer '{layer.name}' was never called: call it, or take it off the network")
-        if layer.steps and layer.steps != last.steps:
+        if last is not None and layer.steps and layer.steps != last.steps:
             raise RuntimeError(
                 f"layer '{layer.name}' was called {layer.steps} times and '{last.name}' {last.steps} times: each place "
                 "in the network needs a neuron of its own"

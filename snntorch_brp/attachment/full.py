@@ -169,6 +169,8 @@ class Attached(Handle):
         if self.names_firing_faults:
             self._advice.firing(self._layers, self._structure.hidden_parameters())
         try:
+            for layer in self._layers:
+                layer.forgo_gradients()
             torch.autograd.backward([tensor for tensor, _ in roots], [gradient for _, gradient in roots])
         finally:
             for layer in self._layers:
@@ -194,7 +196,9 @@ class Attached(Handle):
         outputs = self._structure.outputs if traced else self._structure.check(loss, last)
         hidden = [layer for layer in self._layers if layer not in outputs and layer.steps]
         roots = self._output_roots(outputs, loss, scale)
-        roots += self._hidden_roots(hidden, outputs, labels, scale / last.batch if self.reduction == "mean" else scale)
+        if last is not None:
+            mean = self.reduction == "mean"
+            roots += self._hidden_roots(hidden, outputs, labels, scale / last.batch if mean else scale)
         return roots, outputs
 
     def _targets(self, labels: Tensor | None) -> Tensor | None:

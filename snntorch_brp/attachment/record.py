@@ -195,6 +195,11 @@ class LayerRecord:
         self.cuts += [pair for pair in leaves.values() if pair[1].requires_grad and (keep_all or watch_spikes)]
         return handed_on
 
+    def forgo_gradients(self) -> None:
+        """Let no gradient gather in what was handed on: that of all steps would take as much memory as they do."""
+        for _, leaf in self.cuts:
+            leaf.requires_grad_(False)
+
     @property
     def window(self) -> Activity:
         """The sequence as the rules see it, without its graph."""

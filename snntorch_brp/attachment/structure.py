@@ -33,12 +33,12 @@ class Structure:
         self._owner: dict[int, str] = {}  # hidden layers by the ids of their parameters
         self._trainable: list[bool] | None = None  # which parameters asked for a gradient when that was found out
 
-    def check(self, loss: Tensor | None, last: LayerRecord) -> list[LayerRecord]:
+    def check(self, loss: Tensor | None, last: LayerRecord | None) -> list[LayerRecord]:
         """Check that a loss reaches no hidden weights; gives the outputs, found out where they are not known.
 
         Args:
             loss: The loss of the sequence that has run, if there is one.
-            last: The layer that was called last.
+            last: The layer that was called last; None where none has a graph.
 
         Raises:
             RuntimeError: If it does reach some, or if there is no hidden layer.
@@ -90,7 +90,7 @@ class LossTerms:
             self.parameters.update(found.parameters)
 
 
-def find_outputs(terms: LossTerms, graphs: Mapping[LayerRecord, Reach], last: LayerRecord) -> list[LayerRecord]:
+def find_outputs(terms: LossTerms, graphs: Mapping[LayerRecord, Reach], last: LayerRecord | None) -> list[LayerRecord]:
     """The output layers: those that the loss sees as they are and that feed no other layer.
 
     Args:

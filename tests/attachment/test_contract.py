@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -552,3 +553,18 @@ def test_layers_that_never_fire_are_named_once() -> None:
                 brp.backward(mse(run(net, x), labels), labels)
             told += [str(warning.message) for warning in caught if "is silent" in str(warning.message)]
     assert [message.split(":")[0] for message in told if "'1'" in message] == ["layer '1' is silent"]
+
+
+def test_behind_layers_without_weights_a_readout_learns_alone() -> None:
+    net = nn.Sequential(nn.AvgPool1d(2), snn.Leaky(0.9, init_hidden=True), nn.Flatten(), nn.Linear(3, K))
+    alone = copy.deepcopy(net)
+    x, labels = torch.rand(4, 2, 1, 6), torch.tensor([0, 1])
+    gradients = []
+    for one in (net, alone):
+        reset_state(one)
+        with attach(one, BRP(), num_classes=K) if one is net else nullcontext() as brp:
+            out = torch.stack([one(x_t) for x_t in x])
+            loss = mse(out, labels)
+            brp.backward(loss, labels) if one is net else loss.backward()
+        gradients.append(one[3].weight.grad)
+    assert torch.equal(*gradients)

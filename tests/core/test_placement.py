@@ -18,8 +18,9 @@ needs_chip = pytest.mark.skipif(
 
 @pytest.mark.slow
 @needs_chip
-def test_nothing_is_made_on_the_wrong_device_or_moved_back():
-    tests = Path(__file__).with_name("placement_on_chip.py")
+@pytest.mark.parametrize("tests", ["placement_on_chip.py", "parallel_on_chip.py"])
+def test_nothing_is_made_on_the_wrong_device_or_moved_back(tests):
+    tests = Path(__file__).with_name(tests)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tests)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)

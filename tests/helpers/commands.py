@@ -41,15 +41,22 @@ def command(argv: Sequence[str]) -> Said:
 
 @contextlib.contextmanager
 def ctrl_c_after(seconds: float) -> Iterator[list[bool]]:
-    """Inside the block Ctrl-C is pressed after some time, and again and again; tells whether it was."""
+    """Inside the block Ctrl-C is pressed after some time, and again and again; tells whether it was.
+
+    Not while something is imported: half a module would stay behind in this process, which goes on, unlike a command's.
+    """
     rung: list[bool] = []
 
-    def ring(*args: object) -> None:
+    def ring(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if "importlib" in frame.f_code.co_filename:
+                return
+            frame = frame.f_back
         rung.append(True)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
     try:
         yield rung
     finally:

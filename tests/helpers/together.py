@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -43,13 +44,16 @@ class Die(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(folder: Path, engine: str, rule: str = "brp", die: Die | None = None) -> None:
+CPU = torch.device("cpu")
+
+
+def train(folder: Path, engine: str, rule: str = "brp", die: Die | None = None, device: torch.device = CPU) -> None:
     """Three epochs of 36 samples in batches of 7: the last batch has a single one, for one process alone."""
     folder.mkdir(parents=True, exist_ok=True)
     with distributed.process_group("cpu"):
         rank, world_size = distributed.rank(), distributed.world_size()
         torch.manual_seed(100 * rank)  # processes start from what the first has, whatever they drew themselves
-        net = mlp([12, 16, 10, 3])
+        net = mlp([12, 16, 10, 3]).to(device)
         trainer = BRPTrainer(
             net,
             num_classes=3,
@@ -75,12 +79,12 @@ def train(folder: Path, engine: str, rule: str = "brp", die: Die | None = None) 
         torch.save(state, folder / f"rank{rank}.pt")
 
 
-def pipelined(folder: Path) -> None:
+def pipelined(folder: Path, device: torch.device = CPU) -> None:
     """The same run as a pipeline, or, alone, under the trainer; with four layers."""
     folder.mkdir(parents=True, exist_ok=True)
     with distributed.process_group("cpu"):
         torch.manual_seed(3)
-        net = mlp([12, 16, 10, 8, 3])
+        net = mlp([12, 16, 10, 8, 3]).to(device)
         optimizer = partial(torch.optim.Adam, lr=0.01)
         order = torch.Generator().manual_seed(5)
         loader, losses = batches(data(36), 7, shuffle=True, generator=order), []
@@ -112,6 +116,8 @@ def forked(count: int, run: Callable[[], None]) -> tuple[list[int], float]:
             try:
                 run()
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         children.append(child)
