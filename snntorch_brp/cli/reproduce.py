@@ -14,7 +14,7 @@ from typing import Any
 from snntorch_brp.cli.options import DefaultsShown, whole
 from snntorch_brp.depth import study as depth
 from snntorch_brp.label_only import study
-from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, settings, table1, table3
+from snntorch_brp.paper import fig5, fig6, fig7, fig8, fig9, peers, settings, table1, table3
 from snntorch_brp.paper.budgets import BUDGETS, OLD_NAMES, TIMES
 from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.report import Result, save, write_page
@@ -33,6 +33,7 @@ FIGURES: dict[str, Callable[[Lab], Result]] = {
     "settings": settings.reproduce,
     "label-only": study.reproduce,
     "depth": depth.reproduce,
+    "peers": peers.reproduce,
     "rules": rule_study.reproduce,
 }
 
@@ -69,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--finished", action="store_true",
-        help="train nothing: show what is finished of fig6, settings, depth and rules, and say what was not run",
+        help="train nothing: show what is finished of fig6, settings, depth, peers and rules, and say what was not run",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of results (default: reproduced/BUDGET)")
