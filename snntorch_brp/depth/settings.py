@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 
@@ -32,6 +33,7 @@ class Setting:
         frozen: The first convolution stands still, and what it fires is kept (:mod:`snntorch_brp.depth.front`).
         mirrored: Where it does: learn from the mirror image of every image, too.
         flat: What stands behind the frozen convolution in the place of others, for comparison; None for nothing.
+        levers: Changes that are tried one at a time, each by what tables call it: fields of a setting.
 
     Raises:
         ValueError: If there is no such augmentation.
@@ -51,14 +53,21 @@ class Setting:
     frozen: bool = False
     mirrored: bool = False
     flat: str | None = None
+    levers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.augment is not None and self.augment not in AUGMENTATIONS:
             raise ValueError(f"there is no augmentation {self.augment!r}; there are {', '.join(AUGMENTATIONS)}")
+        for words in self.levers:
+            self.changed(words)  # raises now, not in training
         if (self.mirrored or self.flat) and not self.frozen:
             raise ValueError("mirrored and flat go with a frozen first convolution")
         if self.frozen and self.augment:
             raise ValueError("what a frozen convolution fires is kept, so that images cannot be augmented")
+
+    def changed(self, words: str) -> Setting:
+        """The setting with one of its levers pulled."""
+        return replace(self, levers={}, **self.levers[words])
 
     def net(self, input_shape: tuple[int, ...], *, flat: bool = False) -> nn.Sequential:
         """The network, freshly drawn. Normalized currents have a standard deviation of one threshold.
@@ -93,6 +102,25 @@ _MNISTS = {
     "short": Setting(network=_MNIST, epochs=3, trial_samples=3000, trial_epochs=2, augment="crop"),
     "paper": Setting(network=_MNIST, epochs=30, trial_samples=10_000, trial_epochs=5, augment="crop"),
 }
+_EYE = "Conv5x5x256-BN-M4"
+_LEVERS: Mapping[str, Mapping[str, Any]] = {
+    "the first convolution learns, too (crops and flips)": {
+        "frozen": False,
+        "mirrored": False,
+        "flat": None,
+        "augment": "crop-flip",
+        "trial_epochs": 2,  # as many images: there are no mirror images beside them
+    },
+    "half the filters in the first layer": {"network": "Conv5x5x128-BN-M4-Conv3x3x192-BN-M2-Conv3x3x256-BN-FC200-BN"},
+    "twice the images": {"trial_samples": 20_000},
+    "twice the epochs": {"trial_epochs": 2},
+    "a convolution more": {
+        "network": f"{_EYE}-Conv3x3x192-BN-M2-Conv3x3x256-BN-Conv3x3x256-BN-FC200-BN",
+    },
+    "a convolution less": {"network": f"{_EYE}-Conv3x3x192-BN-M2-FC200-BN"},
+    "T = 4": {"steps": 4},
+    "batches of 50": {"batch_size": 50},
+}
 SETTINGS: Mapping[str, Mapping[str, Setting]] = {
     "cifar10": {
         "quick": Setting(
@@ -115,11 +143,12 @@ SETTINGS: Mapping[str, Mapping[str, Setting]] = {
             network="Conv5x5x256-BN-M4-Conv3x3x192-BN-M2-Conv3x3x256-BN-FC200-BN",
             epochs=5,
             trial_samples=10_000,
-            trial_epochs=2,
+            trial_epochs=1,
             wide=512,
             frozen=True,
             mirrored=True,
             flat="Conv5x5x256-BN-M4-FC1000-BN-FC200-BN",
+            levers=_LEVERS,
         ),
     },
     "mnist": _MNISTS,

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from snntorch_brp.depth.recipes import BESIDE, RECIPES
-from snntorch_brp.depth.settings import SETTINGS
+from snntorch_brp.depth.settings import SETTINGS, Setting
 from snntorch_brp.depth.trainings import PROBED, WIDE_GRID, DepthTrainings, Outcome, Stage
 from snntorch_brp.label_only.folds import folds
 from snntorch_brp.paper.datasets import CIFAR10, MNIST, DatasetInUse
@@ -59,21 +59,9 @@ def reproduce(lab: Lab) -> Result:
 
 def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
     """The trials of a task, best first; the whole trainings of the rule that they choose and of what is beside it."""
-    setting, task = SETTINGS[dataset.task][lab.budget.name], TASKS[dataset.task]
-    # of the protocol the split reads no more than the number of steps
-    protocol = Protocol(conv=FrozenConv(channels=1, kernel=1, pool=1), epochs=1, steps=setting.steps)
-    (fold,) = folds(lab, dataset, protocol, validation=setting.validation)
-    trainings = DepthTrainings(lab, setting, fold, task.input_shape)
-    about: Row = {
-        "source": "measured",
-        "data": dataset.label,
-        "split": f"{fold.split}; {fold.sizes}",
-        "network": setting.network,
-        "T": setting.steps,
-        "batch": setting.batch_size,
-        "lr": f"{setting.lr:g} cosine",
-        "augmentation": setting.augment or ("mirror images" if setting.mirrored else "none"),
-    }
+    setting = SETTINGS[dataset.task][lab.budget.name]
+    trainings = depth_trainings(lab, dataset, setting)
+    about = _about(dataset, trainings)
     names = [name for name, recipe in RECIPES.items() if setting.flat or not recipe.flat]
     trials = {name: done for name in names if (done := _finished(trainings, name, [0], "trial"))}
     rows = [
@@ -88,6 +76,40 @@ def _study(lab: Lab, dataset: DatasetInUse) -> list[Row]:
         what = f"{setting.wide} whitened patches of both polarities, frozen, pooled to {WIDE_GRID}x{WIDE_GRID}"
         wide = {"network": what, "augmentation": "none"}
         rows.append({**about, **wide, **_row("wide", [trainings.wide()], "wide", 1)})
+    return rows if best is None else rows + _levers(lab, dataset, setting, best)
+
+
+def depth_trainings(lab: Lab, dataset: DatasetInUse, setting: Setting) -> DepthTrainings:
+    """The trainings of a setting, with its data read."""
+    # of the protocol the split reads no more than the number of steps
+    protocol = Protocol(conv=FrozenConv(channels=1, kernel=1, pool=1), epochs=1, steps=setting.steps)
+    (fold,) = folds(lab, dataset, protocol, validation=setting.validation)
+    return DepthTrainings(lab, setting, fold, TASKS[dataset.task].input_shape)
+
+
+def _about(dataset: DatasetInUse, trainings: DepthTrainings) -> Row:
+    setting, fold = trainings.setting, trainings.fold
+    return {
+        "source": "measured",
+        "data": dataset.label,
+        "split": f"{fold.split}; {fold.sizes}",
+        "network": setting.network,
+        "T": setting.steps,
+        "batch": setting.batch_size,
+        "lr": f"{setting.lr:g} cosine",
+        "augmentation": setting.augment or ("mirror images" if setting.mirrored else "none"),
+    }
+
+
+def _levers(lab: Lab, dataset: DatasetInUse, setting: Setting, best: str) -> list[Row]:
+    """What each change alone gives to a trial of the best rule."""
+    rows = []
+    for words in setting.levers:
+        other = setting.changed(words)
+        trainings = depth_trainings(lab, dataset, other)
+        if done := _finished(trainings, best, [0], "trial"):
+            about = _about(dataset, trainings)
+            rows.append({**about, **_row(best, done, "lever", other.trial_epochs), "rule": words})
     return rows
 
 
@@ -157,13 +179,17 @@ def _verdict(dataset: DatasetInUse, rows: Sequence[Row]) -> str:
     if not rows:
         return f"{dataset.label}: not run."
     said = [_words(row) for row in rows if row["accuracy"] is not None]
-    tried = [f"{row['rule']} {row['validation']:.1f}" for row in rows if row["stage"] == "trial"]
+    tried, levers = (
+        [f"{row['rule']} {row['validation']:.1f} ({row['seconds']:.0f} s)" for row in rows if row["stage"] == stage]
+        for stage in ("trial", "lever")
+    )
     known = {RECIPES[name].title for name in BESIDE if not RECIPES[name].flat}
     missing = sorted(known - {row["rule"] for row in rows if row["stage"] == "whole"})
     parts = [
         f"{dataset.label}: test accuracy: {', '.join(said) or 'not run'}",
         *([f"not run: {', '.join(missing)}"] if missing else []),
-        f"trials, in validation: {', '.join(tried)} %" if tried else "trials: not run",
+        f"trials, in validation: {', '.join(tried)}" if tried else "trials: not run",
+        *([f"of the best one with a change: {', '.join(levers)}"] if levers else []),
     ]
     return "; ".join(parts)
 
@@ -200,5 +226,5 @@ def _draw_readers(ax: Axes, whole: Sequence[Row]) -> None:
 
 
 def _color(row: Row) -> str:
-    beside = {RECIPES["backprop"].title: "#333333", RECIPES["rest"].title: "#999999"}
+    beside = {RECIPES["backprop"].title: "#333333", RECIPES["rest"].title: "#999999", RECIPES["flat"].title: "#ff7f0e"}
     return beside.get(row["rule"], "#9467bd")

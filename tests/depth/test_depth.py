@@ -34,6 +34,7 @@ FROZEN = replace(
     augment=None,
     frozen=True,
     mirrored=True,
+    levers={"more steps": {"steps": 3}, "learned": {"frozen": False, "mirrored": False, "flat": None}},
 )
 BUDGET = replace(BUDGETS["quick"], train=60, test=20, seeds=1, same_seeds=True)
 
@@ -179,7 +180,11 @@ def test_the_study_trains_chooses_and_tells_what_was_not_run(
         study.reproduce(Lab(tmp_path, budget=BUDGET, finished=True))
     result = study.reproduce(Lab(tmp_path, budget=BUDGET))
     titles = [RECIPES[name].title for name in tried[: 4 if setting.flat else 3]]
-    assert [row["stage"] for row in result.rows] == ["trial"] * len(titles) + ["whole"] * len(titles) + ["wide"]
+    stages = ["trial"] * len(titles) + ["whole"] * len(titles) + ["wide"] + ["lever"] * len(setting.levers)
+    assert [row["stage"] for row in result.rows] == stages
+    assert [(row["rule"], row["T"]) for row in result.rows if row["stage"] == "lever"] == [
+        (words, setting.changed(words).steps) for words in setting.levers
+    ]
     whole = [row for row in result.rows if row["stage"] == "whole"]
     assert [row["rule"] for row in whole] == titles
     layers = {"conv1_lif", "conv2_lif", "fc1_lif"} if setting.frozen else {"conv1_lif", "fc1_lif"}
@@ -198,5 +203,13 @@ def test_every_task_of_the_study_has_networks_that_fit() -> None:
         for setting in budgets.values():
             net = setting.net(TASKS[task].input_shape)
             assert net(torch.zeros(2, *TASKS[task].input_shape)).shape[1] % TASKS[task].num_classes == 0
+            for words in setting.levers:
+                assert setting.changed(words) != replace(setting, levers={})
     with pytest.raises(ValueError, match="there is no augmentation 'mixup'"):
         replace(TINY, augment="mixup")
+    with pytest.raises(ValueError, match="go with a frozen first convolution"):
+        replace(TINY, mirrored=True)
+    with pytest.raises(ValueError, match="images cannot be augmented"):
+        replace(FROZEN, augment="crop")
+    with pytest.raises(TypeError, match="breadth"):
+        replace(TINY, levers={"wider": {"breadth": 3}})
