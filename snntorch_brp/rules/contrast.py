@@ -122,7 +122,7 @@ class PredSim(LocalRule):
     @property
     def propagation(self) -> PooledReading:
         """The gradient of the reading."""
-        return PooledReading(kappa=self.kappa, places=self.places)
+        return self.part(PooledReading)
 
     @property
     def consolidation(self) -> Sum:

@@ -132,8 +132,8 @@ class DECOLLE(LocalRule):
     def propagation(self) -> Propagation:
         """The readout's error."""
         if self.learning_rate:
-            return LearnedReadout(learning_rate=self.learning_rate, loss=self.loss)
-        return LocalReadout(loss=self.loss)
+            return self.part(LearnedReadout)
+        return self.part(LocalReadout)
 
     @property
     def consolidation(self) -> Consolidation:

@@ -132,7 +132,7 @@ class EProp(LocalRule):
     @property
     def propagation(self) -> Propagation:
         """The error of every step."""
-        return StepError(feedback=self.feedback, learning_rate=self.learning_rate, decay=self.decay)
+        return self.part(StepError)
 
     @property
     def consolidation(self) -> Consolidation:

@@ -120,7 +120,7 @@ class ESPP(LocalRule):
     @property
     def propagation(self) -> Propagation:
         """The echo."""
-        return Echo(similar=self.similar, different=self.different, least_input=self.least_input)
+        return self.part(Echo)
 
     consolidation = Eligibility()
 

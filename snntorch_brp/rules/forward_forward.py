@@ -109,7 +109,7 @@ class SpikingForwardForward(LocalRule):
     @property
     def consolidation(self) -> Consolidation:
         """Goodness."""
-        return Goodness(threshold=self.threshold, sharpness=self.sharpness)
+        return self.part(Goodness)
 
 
 def overlay(x: Tensor, labels: Tensor, num_classes: int, *, scale: float = 1.0) -> Tensor:

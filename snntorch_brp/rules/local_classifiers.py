@@ -125,8 +125,6 @@ class ELL(LocalRule):
     @property
     def propagation(self) -> Propagation:
         """The classifier's error."""
-        return SpikingClassifier(
-            learning_rate=self.learning_rate, feedback=self.feedback, decay=self.decay, threshold=self.threshold
-        )
+        return self.part(SpikingClassifier)
 
     consolidation = InstantCredit()

@@ -152,15 +152,9 @@ class RewardModulatedSTDP(LocalRule):
     @property
     def propagation(self) -> Propagation:
         """The reward."""
-        return Reward(baseline=self.baseline)
+        return self.part(Reward)
 
     @property
     def consolidation(self) -> Consolidation:
         """Spike pairs."""
-        return PairTrace(
-            potentiation=self.potentiation,
-            depression=self.depression,
-            decay_pre=self.decay_pre,
-            decay_post=self.decay_post,
-            decay_trace=self.decay_trace,
-        )
+        return self.part(PairTrace)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
 from snntorch_brp.consolidation import Consolidation
 from snntorch_brp.propagation import Propagation
+
+Part = TypeVar("Part", bound=Propagation | Consolidation)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class LocalRule(ABC):
     """A published rule, made of a propagation and a consolidation; ``attach`` takes it in the place of both.
 
     Subclasses are frozen dataclasses whose fields are the rule's settings. Where a part of the rule depends on no
-    setting it is a plain attribute, ``propagation = BRP()``.
+    setting it is a plain attribute, ``propagation = BRP()``; where its settings have the rule's names, ``self.part``
+    makes it.
     """
 
     facts: ClassVar[Facts]
@@ -49,3 +52,14 @@ class LocalRule(ABC):
     @abstractmethod
     def consolidation(self) -> Consolidation:
         """How a layer learns from it."""
+
+    def part(self, kind: type[Part], **others: Any) -> Part:
+        """A part of the rule with the rule's settings.
+
+        Args:
+            kind: A dataclass, which takes of each setting that it shares a name with the rule's value.
+            others: Settings that have another name in the rule.
+        """
+        own = {field.name for field in fields(self)} - others.keys()  # type: ignore[arg-type]
+        shared = {f.name: getattr(self, f.name) for f in fields(kind) if f.name in own}  # type: ignore[arg-type]
+        return kind(**shared, **others)

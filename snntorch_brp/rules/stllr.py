@@ -117,10 +117,4 @@ class STLLR(LocalRule):
     @property
     def consolidation(self) -> Consolidation:
         """Causal and non-causal traces."""
-        return TimingTrace(
-            decay_pre=self.decay_pre,
-            decay_post=self.decay_post,
-            causal_weight=self.causal_weight,
-            anticausal_weight=self.anticausal_weight,
-            delay=self.delay,
-        )
+        return self.part(TimingTrace)

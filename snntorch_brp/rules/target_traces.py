@@ -51,7 +51,7 @@ class ETLP(LocalRule):
     @property
     def propagation(self) -> Propagation:
         """Label spikes."""
-        return BRP(label_rate=self.label_rate, stepwise=True, generator=self.generator)
+        return self.part(BRP, stepwise=True)
 
     consolidation = Eligibility()
 

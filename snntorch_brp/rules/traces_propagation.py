@@ -110,7 +110,7 @@ class TracesPropagation(LocalRule):
     @property
     def consolidation(self) -> Consolidation:
         """The contrastive loss."""
-        return ContrastiveTraces(decay=self.decay)
+        return self.part(ContrastiveTraces)
 
 
 def paired(x: Tensor, labels: Tensor, num_classes: int) -> Tensor:

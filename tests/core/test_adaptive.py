@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import pickle
 
 import adaptive_oracle as plain
@@ -11,10 +10,11 @@ import numpy as np
 import pytest
 import snntorch as snn
 import torch
-from networks import K, batch, grads, mse, run, spread
+from networks import K, batch, grads, spread
+from rule_cases import learn
 from torch import Tensor, nn
 
-from snntorch_brp import BRP, AdaptiveLeaky, BRPTrainer, Feedback, StateDifference, attach, rules
+from snntorch_brp import BRP, AdaptiveLeaky, BRPTrainer, StateDifference, rules
 from snntorch_brp.eligibility_trace import AdaptiveTrace, trace_of
 from snntorch_brp.fused.dynamics import dynamics_of
 
@@ -40,22 +40,8 @@ def weights(net: nn.Sequential, place: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def learned(net: nn.Module, rule, x: Tensor, labels: Tensor, credit: str) -> dict[str, Tensor]:
-    return taught(net, rule, x, labels, credit)[0]
-
-
-def taught(net: nn.Module, rule, x: Tensor, labels: Tensor, credit: str) -> tuple[dict[str, Tensor], Feedback]:
-    """Gradients of one sequence, and the matrices B_l."""
-    net.zero_grad()
-    settings = {"num_classes": K, "reduction": "sum", "generator": torch.Generator().manual_seed(1)}
-    torch.manual_seed(0)  # for rules that draw label spikes
-    with attach(net, rule, credit=credit, **settings) as handle:
-        handle.reset()
-        if credit == "full":
-            handle.backward(mse(run(net, x), labels), labels)
-        else:
-            handle.teach(labels, steps=len(x))
-            run(net, x)
-    return grads(net), handle.feedback
+    learn(net, rule, x, labels, credit)
+    return grads(net)
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
@@ -85,15 +71,16 @@ def test_without_adaptation_it_is_snntorchs_leaky() -> None:
 def test_what_a_layer_learns_is_carried_forwards_in_plain_loops(credit: str, signal: str) -> None:
     """Full credit through the layer's own time and the eligibility trace are one sum, whichever way it is taken."""
     net, (x, labels) = dense(), batch(steps=T, size=B, dtype=torch.float64)
-    found, feedback = taught(net, SIGNALS[signal], x, labels, credit)
+    torch.manual_seed(0)  # of the label spikes
+    matrices = learn(net, SIGNALS[signal], x, labels, credit)
+    found = grads(net)
     rule = SIGNALS[signal] if isinstance(SIGNALS[signal], BRP) else SIGNALS[signal].propagation
     torch.manual_seed(0)
     label = rule.label(labels, K, T, torch.float64).expand(T, B, K)
     for b in range(B):
         given = x[:, b].tolist()
         for place in (0, 2):
-            matrix = feedback.matrix(str(place + 1), net[place + 1].mem.shape[1:]).double()
-            sent = label[:, b] @ matrix
+            sent = label[:, b] @ torch.as_tensor(matrices[place + 1])
             trace = plain.run(*weights(net, place), NEURON, given)
             gradient = torch.as_tensor(plain.gradient(NEURON, trace, lambda t, i, sent=sent: float(sent[t, i])))
             found[f"{place}.weight"] -= gradient[:, :-1]
@@ -196,20 +183,6 @@ def test_state_detached_in_place_ends_the_graph() -> None:
     neuron.mem.detach_()  # as snn.Leaky.detach_hidden() does
     neuron(torch.ones(1, 2, requires_grad=True)).sum().backward()
     assert current.grad is None
-
-
-def test_online_memory_does_not_grow_with_the_number_of_steps() -> None:
-    net, alive = dense(), {}
-    generator = torch.Generator().manual_seed(0)
-    with attach(net, rules.EProp(), num_classes=K, credit="trace") as handle:
-        handle.reset()
-        handle.teach(torch.tensor([0, 1]), steps=100)
-        for t in range(1, 101):
-            net((torch.rand(2, 6, generator=generator) < 0.5).double())
-            if t in (10, 100):
-                gc.collect()
-                alive[t] = sum(issubclass(type(o), Tensor) for o in gc.get_objects())
-    assert alive[100] < alive[10] + 45  # one tensor a step kept would be 90 more
 
 
 def test_a_trace_for_each_connection_is_refused_behind_a_convolution() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import pytest
 import snntorch as snn
@@ -10,7 +11,7 @@ import torch
 from networks import K, batch, grads, mse, run, spread
 from torch import Tensor, nn
 
-from snntorch_brp import BRP, attach, boxcar, rules
+from snntorch_brp import BRP, AdaptiveLeaky, attach, boxcar, rules
 from snntorch_brp.activity import Activity
 from snntorch_brp.eligibility_trace import trace_of
 from snntorch_brp.traces import cascade, fold
@@ -97,10 +98,15 @@ def test_a_recurrent_synaptic_layer_learns_the_same_at_every_step_and_at_once(ru
         torch.testing.assert_close(stepwise[name], at_once[name], rtol=0, atol=1e-12)
 
 
+def adaptive(neurons: int) -> nn.Module:
+    return AdaptiveLeaky(0.75, 0.5, init_hidden=True)
+
+
+@pytest.mark.parametrize("hidden", [recurrent, adaptive])
 @pytest.mark.parametrize("rule", [rules.DECOLLE(), rules.EProp(), rules.STLLR(), rules.OTTT()], ids=str)
-def test_memory_does_not_grow_with_the_number_of_steps(rule) -> None:
+def test_memory_does_not_grow_with_the_number_of_steps(rule, hidden: Callable[[int], nn.Module]) -> None:
     """What is alive after a step is the same after 10 and after 100."""
-    net = spread(nn.Sequential(nn.Linear(6, 8), recurrent(8), nn.Linear(8, 7), synaptic(), nn.Linear(7, K), synaptic()))
+    net = spread(nn.Sequential(nn.Linear(6, 8), hidden(8), nn.Linear(8, 7), synaptic(), nn.Linear(7, K), synaptic()))
     generator = torch.Generator().manual_seed(0)
     alive = {}
     with attach(net, rule, num_classes=K, credit="trace") as handle:
