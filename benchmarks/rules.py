@@ -32,6 +32,7 @@ ENTRIES: dict[str, Callable[[], Propagation | LocalRule]] = {
     "output-only": OutputOnly,
     "reward-prediction": RewardPrediction,
     **RULES,
+    "e-prop-symmetric": lambda: EProp(feedback="symmetric"),
     "e-prop-adaptive": lambda: EProp(feedback="adaptive"),
     "fell": lambda: ELL(feedback="random"),
     "decolle-learned": lambda: DECOLLE(learning_rate=1e-3),
