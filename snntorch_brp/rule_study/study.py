@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -57,6 +58,8 @@ def trainings_of(lab: Lab, course: Course) -> CourseTrainings:
     amount = course.quick
     if budget.name != "quick":
         amount = Amount(budget.epochs, budget.batch_size, train=budget.train, test=budget.test)
+    elif budget.same_epochs:
+        amount = replace(amount, epochs=budget.epochs)
     data = data_of(course, lab.folders(course.task)[course.task], amount, device=lab.device)
     return CourseTrainings(lab.out / "runs", course, data, amount, device=lab.device, finished=lab.finished)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import snntorch as snn
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -92,6 +93,21 @@ def test_calibration_gives_every_layer_the_currents_asked_for() -> None:
             rate = z.mean(0)
             torch.testing.assert_close(rate.mean(0), torch.zeros(rate.shape[1]), rtol=0, atol=1e-5)
     assert net.training
+
+
+@pytest.mark.parametrize("kind", [snn.RLeaky, snn.RSynaptic])
+def test_calibration_leaves_the_weights_within_a_recurrent_layer(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    decays = (0.5,) if kind is snn.RLeaky else (0.5, 0.5)
+    hidden = kind(*decays, linear_features=6, threshold=0.5, init_hidden=True)
+    net = nn.Sequential(nn.Linear(4, 6), nn.Sequential(hidden), nn.Linear(6, K), neuron())
+    within = [p.clone() for p in hidden.parameters()]
+    x = torch.rand(T, B, 4)
+    assert list(calibrate(net, x, mean=0.1, std=0.5)) == ["1.0", "3"]
+    assert all(torch.equal(p, before) for p, before in zip(hidden.parameters(), within, strict=True))
+    current = net[0](x).flatten(0, 1)
+    torch.testing.assert_close(current.mean(0), torch.full((6,), 0.05), rtol=0, atol=1e-5)
+    torch.testing.assert_close(current.std(0, correction=0), torch.full((6,), 0.25))
 
 
 @pytest.mark.parametrize("wrong", ["a synapse that leads nowhere", "an input that does not fit", "Ctrl-C"])

@@ -123,6 +123,12 @@ def test_validation_chooses_and_tests_are_of_the_chosen_rate_alone(
     assert result.rows[0]["name"] == "output-only"  # best first
 
 
+def test_epochs_asked_for_are_the_epochs_trained(tmp_path: Path) -> None:
+    for changes, epochs in ({}, MEMORY.quick.epochs), ({"epochs": 3, "same_epochs": True}, 3):
+        lab = Lab(tmp_path, budget=replace(QUICK, **changes), data=[])
+        assert study.trainings_of(lab, MEMORY).amount == replace(MEMORY.quick, epochs=epochs)
+
+
 def test_courses_without_data_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CourseTrainings, "train", lambda *args: Outcome(1.0, 1.0, 1.0, "cpu"))
     result = study.reproduce(Lab(tmp_path, budget=QUICK, data=[]))
