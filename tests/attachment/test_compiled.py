@@ -13,7 +13,7 @@ from networks import K, Looped, batch, grads, mlp, mse, run, spread
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from snntorch_brp import BRP, ErrorProjection, RewardPrediction, StateDifference, attach, reset_state
+from snntorch_brp import BRP, AdaptiveLeaky, ErrorProjection, RewardPrediction, StateDifference, attach, reset_state
 from snntorch_brp.attachment import Attached
 
 RULES = {
@@ -61,6 +61,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor], int]] 
     "loops inside": (Looped, lambda net, call, x: call(x)[0], 1),
     "keeps its state": (lambda: mlp(hidden=(8, 7)), by_state, 2),
     "snn.Leaky by step": (lambda: Stepped(beta=0.9), by_step, 2),
+    "AdaptiveLeaky, loops inside": (
+        lambda: Looped(AdaptiveLeaky, adaptation=0.3, rho=0.9),
+        lambda net, call, x: call(x)[0],
+        1,
+    ),
+    "AdaptiveLeaky by step": (lambda: Stepped(AdaptiveLeaky, beta=0.9, adaptation=0.3, rho=0.9), by_step, 3),
     "snn.Synaptic by step": (lambda: Stepped(snn.Synaptic, alpha=0.8, beta=0.9), by_step, 2),
 }
 
