@@ -19,9 +19,11 @@ from contextlib import suppress
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from snntorch_brp.depth.outcome import Outcome
 from snntorch_brp.depth.recipes import BESIDE, RECIPES
 from snntorch_brp.depth.settings import SETTINGS, Setting
-from snntorch_brp.depth.trainings import PROBED, WIDE_GRID, DepthTrainings, Outcome, Stage
+from snntorch_brp.depth.trainings import PROBED, DepthTrainings, Stage
+from snntorch_brp.depth.wide import WIDE_GRID
 from snntorch_brp.label_only.folds import folds
 from snntorch_brp.paper.datasets import CIFAR10, MNIST, DatasetInUse
 from snntorch_brp.paper.lab import Lab, NotFinishedError
@@ -47,8 +49,9 @@ def reproduce(lab: Lab) -> Result:
         _draw_readers(bars, whole)
     notes = [
         "Trials choose: one seed, the validation part. Test: read once, after the last epoch. Seconds "
-        "are of the processor, validation included: a network at rest takes fewer of them. Linear readers (ridge "
-        "regression from rates, those of convolutions pooled to 4x4) learn from at most "
+        "are of the processor, validation included; running a frozen layer over all images once is the same for all "
+        "that stand behind it, and not counted. Linear readers (ridge regression from rates, those of convolutions "
+        "pooled to 4x4) learn from at most "
         f"{PROBED:,} training samples and are judged on the validation part.",
         *lab.left_out(*DATASETS),
     ]

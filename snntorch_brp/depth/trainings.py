@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,104 +21,30 @@ from torch.utils.data import TensorDataset
 from snntorch_brp.data.augment import AUGMENTATIONS
 from snntorch_brp.data.loader import batches
 from snntorch_brp.depth.front import FIRST, FrozenFront
+from snntorch_brp.depth.outcome import Clock, Outcome, read_outcome
 from snntorch_brp.depth.probes import LinearReader, pooled_rates, read_layers
 from snntorch_brp.depth.recipes import RECIPES, REGIONS
 from snntorch_brp.depth.settings import Setting
+from snntorch_brp.depth.wide import WIDE_GRID, wide_reader
 from snntorch_brp.feedback import Feedback
 from snntorch_brp.initialization import patch_filters
-from snntorch_brp.label_only.features import PATCH_SAMPLES, Features
+from snntorch_brp.label_only.features import PATCH_SAMPLES
 from snntorch_brp.label_only.folds import Fold
 from snntorch_brp.paper.lab import Lab, NotFinishedError, machine
-from snntorch_brp.paper.stored import number, stored_object, unusable
 from snntorch_brp.runs.run import TEST_BATCH
 from snntorch_brp.runtime.files import write_whole
-from snntorch_brp.tasks.protocol import FrozenConv
-from snntorch_brp.training import BRPTrainer, Callback, EpochResult, Trainer
+from snntorch_brp.training import BRPTrainer
 from snntorch_brp.training.checkpoint import Checkpoints
 from snntorch_brp.training.executor import class_means
 
 logger = logging.getLogger(__name__)
 
-WIDE_GRID = 2  # regions along each axis that the wide frozen convolution is pooled to
 PROBED = 10_000  # training samples that linear readers learn from
 TRAINED_BY = ("network", "steps", "batch_size", "lr", "augment", "validation", "temperature")  # of a setting
 FROZEN_BY = ("frozen", "mirrored")  # likewise, where its first convolution stands still
 VERSION = 1  # of what stored trainings depend on beside their settings
 
 Stage = Literal["trial", "whole"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished training.
-
-    Attributes:
-        curve: Accuracy on the training samples while they were learned, and on the validation part, of every epoch,
-            in percent; in a trial that of the last epoch alone.
-        seconds: Of the processor, for each epoch.
-        test: Accuracy on the test set after the last epoch, in percent; None in a trial.
-        probe: What linear readers behind each layer read of the validation part, in percent; empty in a trial.
-        machine: What computed.
-    """
-
-    curve: list[list[float]]
-    seconds: list[float]
-    test: float | None
-    probe: dict[str, float]
-    machine: str
-
-    @property
-    def validation(self) -> float:
-        """Accuracy on the validation part after the last epoch, in percent."""
-        return self.curve[-1][-1]
-
-
-def read_outcome(path: Path) -> Outcome:
-    """A stored training.
-
-    Raises:
-        ValueError: If the file is damaged or holds something else; the message says what, and what to do.
-    """
-    outcome = stored_object(path).get("outcome")
-    if not isinstance(outcome, dict) or set(outcome) != set(Outcome.__dataclass_fields__):
-        raise unusable(path, f"its 'outcome' must have {', '.join(Outcome.__dataclass_fields__)}")
-    curve, seconds, probe = outcome["curve"], outcome["seconds"], outcome["probe"]
-    if not isinstance(curve, list) or not curve or not all(_numbers(row) and len(row) == 2 for row in curve):
-        raise unusable(path, "'curve' must be a pair of numbers for each epoch")
-    if not _numbers(seconds) or not seconds or not isinstance(probe, dict) or not _numbers(list(probe.values())):
-        raise unusable(path, "'seconds' and 'probe' must be numbers")
-    if not (outcome["test"] is None or number(outcome["test"])) or not isinstance(outcome["machine"], str):
-        raise unusable(path, "'test' must be a number or null, and 'machine' text")
-    return Outcome(**outcome)
-
-
-def _numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(map(number, values))
-
-
-class Clock(Callback):
-    """Seconds of the processor that each epoch took, kept beside the checkpoints; called before them.
-
-    Args:
-        path: Where they are kept.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seconds: list[float] = json.loads(path.read_text()) if path.is_file() else []
-        self._since = 0.0
-
-    def on_fit_start(self, trainer: Trainer) -> None:
-        """Take off what was counted of epochs that the checkpoint does not know."""
-        self.seconds = self.seconds[: trainer.progress.epoch - 1]
-        self._since = time.process_time()
-
-    def on_epoch_end(self, trainer: Trainer, result: EpochResult) -> None:
-        """Count an epoch, with its validation."""
-        self.seconds.append(round(time.process_time() - self._since, 2))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, json.dumps(self.seconds).encode())
-        self._since = time.process_time()
 
 
 class Parts(NamedTuple):
@@ -188,7 +113,7 @@ class DepthTrainings:
         """A wide frozen convolution with a linear reader, from the store if it was done before."""
         channels = self.setting.wide
         settings = {"wide": channels, "grid": WIDE_GRID, "steps": self.setting.steps}
-        return self._stored(f"wide-{channels}", settings, lambda _: self._wide())
+        return self._stored(f"wide-{channels}", settings, lambda _: wide_reader(self.fold, channels, self.input_shape))
 
     def _stored(self, name: str, settings: Mapping[str, Any], make: Callable[[Path], Outcome]) -> Outcome:
         """What was made of these settings, or is made now; ``make`` is given a folder for what is unfinished."""
@@ -209,27 +134,6 @@ class DepthTrainings:
             self.fold.name, name, outcome.validation, sum(outcome.seconds),
         )  # fmt: skip
         return outcome
-
-    def _wide(self) -> Outcome:
-        """Whitened patches, thresholds, and ridge regression: nothing but the reader learns of labels."""
-        start = time.process_time()
-        size = self.input_shape[-1]
-        sizes = FrozenConv(channels=self.setting.wide, kernel=5 if size > 16 else 3, pool=size // WIDE_GRID)
-        features = Features(sizes, self.fold.encoder, self.fold.learn.tensors[0], both_polarities=True)
-
-        def rates(part: TensorDataset) -> tuple[Tensor, Tensor]:
-            return features.encode_counts(features.counts(part.tensors[0])).mean(0), part.tensors[1]
-
-        seen, labels = rates(self.fold.learn)
-        reader = LinearReader(seen, labels, num_classes=self.fold.num_classes, ridge=1e-2)
-        known, validated, tested = (
-            100 * reader.accuracy(*given)
-            for given in ((seen, labels), rates(self.fold.validation), rates(self.fold.test))
-        )
-        seconds = [round(time.process_time() - start, 2)]
-        return Outcome(
-            curve=[[known, validated]], seconds=seconds, test=tested, probe={}, machine=machine(self.lab.device)
-        )
 
     def _train(self, name: str, seed: int, stage: Stage, epochs: int, kept: Path) -> Outcome:
         count = min(len(self.fold.learn), self.setting.trial_samples if stage == "trial" else len(self.fold.learn))

@@ -12,10 +12,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 from snntorch_brp.depth import study
+from snntorch_brp.depth.outcome import Outcome, read_outcome
 from snntorch_brp.depth.probes import LinearReader
 from snntorch_brp.depth.recipes import RECIPES
 from snntorch_brp.depth.settings import SETTINGS, Setting
-from snntorch_brp.depth.trainings import DepthTrainings, Outcome, read_outcome
+from snntorch_brp.depth.trainings import DepthTrainings
 from snntorch_brp.encoding import DirectEncoder
 from snntorch_brp.label_only.folds import Fold
 from snntorch_brp.paper.budgets import BUDGETS
