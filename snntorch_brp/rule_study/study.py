@@ -24,20 +24,18 @@ def reproduce(lab: Lab) -> Result:
     """Run the study on every course that there is data for."""
     found = lab.folders(*(course.task for course in COURSES))
     courses = [course for course in COURSES if course.task in found]
-    figure, axes = plt.subplots(1, len(courses), figsize=(4.2 * len(courses), 7), layout="constrained", squeeze=False)
-    rows: list[Row] = []
-    verdict = []
-    missing: list[str] = []
-    for ax, course in zip(axes[0], courses, strict=True):
-        here = _study(lab, course, trainings_of(lab, course), missing)
-        if not here:
-            ax.set_axis_off()
-            continue
-        rows += here
-        verdict.append(_verdict(course, here))
-        _draw(ax, course, here)
-    if not rows:
+    missing: dict[str, list[str]] = {course.name: [] for course in courses}
+    studies = [(course, _study(lab, course, trainings_of(lab, course), missing[course.name])) for course in courses]
+    studies = [(course, rows) for course, rows in studies if rows]
+    if not studies:
         raise NotFinishedError(f"{lab.out} holds no finished training of this study: leave out --finished")
+    figure, axes = plt.subplots(1, len(studies), figsize=(4.2 * len(studies), 7), layout="constrained", squeeze=False)
+    for ax, (course, rows) in zip(axes[0], studies, strict=True):
+        _draw(ax, course, rows)
+    all_missing = {course.name for course in courses} - {course.name for course, _ in studies}
+    left_out = [
+        f"{name}: {'all' if name in all_missing else ', '.join(titles)}" for name, titles in missing.items() if titles
+    ]
     notes = [
         "Hidden layers' learning rate: of the course's (two each) the one with the best accuracy on the validation "
         f"part ({VALIDATION:.0%} of the training samples, never trained on), seed 0; that of the output is one for all "
@@ -46,10 +44,12 @@ def reproduce(lab: Lab) -> Result:
         "without labels, so that every layer fires.",
         "Milliseconds a step are processor time on whatever else the machine was doing; benchmarks/rules.py measures "
         "costs.",
-        *([f"Not finished, and left out: {', '.join(missing)}."] if missing else []),
+        *([f"Not finished, and left out: {'; '.join(left_out)}."] if left_out else []),
         *(f"{c.name}: left out, no data; name the folder with --data" for c in COURSES if c not in courses),
     ]
-    return Result("rules", "the rules by name, on the same networks and data", figure, rows, verdict, notes)
+    every_row = [row for _, rows in studies for row in rows]
+    verdict = [_verdict(course, rows) for course, rows in studies]
+    return Result("rules", "the rules by name, on the same networks and data", figure, every_row, verdict, notes)
 
 
 def trainings_of(lab: Lab, course: Course) -> CourseTrainings:
@@ -84,7 +84,7 @@ def _study(lab: Lab, course: Course, trainings: CourseTrainings, missing: list[s
         try:
             trials = {lr: trainings.train(name, entry, lr, 0) for lr in course.rates[: None if entry.learns else 1]}
         except NotFinishedError:
-            missing.append(f"{course.name}, {entry.title}")
+            missing.append(entry.title)
             continue
         lr = max(trials, key=lambda lr: trials[lr].validation)
         outcomes = [trials[lr]]
@@ -92,7 +92,7 @@ def _study(lab: Lab, course: Course, trainings: CourseTrainings, missing: list[s
             try:
                 outcomes.append(trainings.train(name, entry, lr, seed))
             except NotFinishedError:
-                missing.append(f"{course.name}, {entry.title}, seed {seed}")
+                missing.append(f"{entry.title}, seed {seed}")
         rows.append({**about, **_summary(name, entry, lr, outcomes)})
     return sorted(rows, key=lambda row: row["accuracy"], reverse=True)
 
