@@ -22,6 +22,8 @@ from snntorch_brp.fused.synapse import (
     accumulate,
     batched,
     plain_windows,
+    pooled_spikes,
+    pools,
     unbatched,
     weight_with_its_way_back,
 )
@@ -112,7 +114,7 @@ class BlockSynapse(Synapse):
         """The inputs ``[M, *, C]`` with channels last: bytes where all are 0 or 1."""
         dtype = self.conv.weight.dtype
         for module in self._before:
-            z = _spikes_pooled(z, module) if z.dtype is torch.uint8 and _pools(module) else module(z.to(dtype))
+            z = pooled_spikes(z, module) if z.dtype is torch.uint8 and pools(module) else module(z.to(dtype))
         z = z.movedim(1, -1)
         if z.dtype is not torch.uint8 and _all_spikes(z):
             z = z.to(torch.uint8)
@@ -155,21 +157,6 @@ def normalizing(y: Tensor, norm: _BatchNorm, T: int, repeats: int) -> Affine:
     scale = 1 / sigma if norm.weight is None else norm.weight.detach().double() / sigma
     shift = -mean * scale if norm.bias is None else norm.bias.detach().double() - mean * scale
     return Affine(scale.to(y.dtype), shift.to(y.dtype), mean, sigma, own)
-
-
-def _pools(module: nn.Module) -> bool:
-    return isinstance(module, nn.MaxPool1d | nn.MaxPool2d) and plain_windows(module) != (1, 1)
-
-
-def _spikes_pooled(z: Tensor, module: nn.Module) -> Tensor:
-    """The maximum over windows of spikes ``[M, C, *]``: whether one of them fired."""
-    window = plain_windows(module)[4 - z.dim() :]
-    for dim, size in enumerate(window, start=2):
-        whole = z.narrow(dim, 0, z.shape[dim] // size * size).unflatten(dim, (-1, size))
-        z = whole.select(dim + 1, 0)
-        for i in range(1, size):
-            z = z | whole.select(dim + 1, i)
-    return z
 
 
 SOME = 64  # images that are looked at before all are

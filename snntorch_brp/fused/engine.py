@@ -368,11 +368,12 @@ class FusedEngine:
 
     def _rows(self, layer: Layer, x: Tensor, *, whole: bool) -> Iterator[slice]:
         T, B = x.shape[:2]
-        cache = LARGE_CHUNK_BYTES if layer.synapse.large_products else CHUNK_BYTES
+        large = layer.synapse.large_products and not _same_at_every_step(x)
+        cache = LARGE_CHUNK_BYTES if large else CHUNK_BYTES
         cache = cache if x.device.type == "cpu" else DEVICE_CHUNK_BYTES
         size = self.chunk or max(cache // (T * self._neurons[layer.name] * x.element_size()), 1)
         compares = self.consolidation.compares_samples or self.propagation.compares_samples
-        size = B if whole or compares else min(size, B)
+        size = B if whole or compares else -(-B // -(-B // size))  # as many chunks as there must be, of one size
         return (slice(start, min(start + size, B)) for start in range(0, B, size))
 
     def _learn(self, layer: Layer, chunk: Chunk, label: Tensor, y: Tensor | None) -> None:

@@ -49,9 +49,7 @@ class EventConvSynapse(Synapse):
         """See :class:`Synapse`."""
         z, (B, T) = batched(x)
         weight = weight_with_its_way_back(self.conv)
-        current, winners = sparse_conv.convolve(
-            z, self.conv, weight=weight, pool=self.after, transient=request.transient
-        )
+        current, winners = sparse_conv.convolve(z, self.conv, weight=weight, pool=self.after)
         return unbatched(current, B, T), SavedEvents(z, weight, winners=winners)
 
     def backward(self, a: Tensor, saved: Saved) -> None:

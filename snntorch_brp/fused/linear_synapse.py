@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ from snntorch_brp.fused.synapse import (
     Synapse,
     accumulate,
     batched,
+    pooled_spikes,
+    pools,
     register_stateless,
     register_synapse,
     unbatched,
@@ -70,11 +72,11 @@ class LinearSynapse(Synapse):
         """See :class:`Synapse`."""
         with torch.no_grad():
             z, (B, T) = batched(x)
-            z = self._before(z.to(self.linear.weight.dtype) if z.dtype is torch.uint8 else z)
+            z = self._taken(z)
             effective = weight = weight_with_its_way_back(self.linear)
             bias: Tensor | None = self.linear.bias
             if self._norm is not None and z.dim() != 2:
-                z = self._norm(z)
+                z = self._norm(z.to(weight.dtype))
             elif self._norm is not None:  # W (x - μ) σ⁻¹ + b, as one map of the spikes
                 weight = weight * self._norm.scale
                 offset = weight @ self._norm.mean
@@ -83,10 +85,21 @@ class LinearSynapse(Synapse):
             if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
                 current = matmul.linear(rows, weight, bias, bf16_terms=request.bf16_terms, transient=request.transient)
             else:
-                current = F.linear(rows, weight, bias)
+                current = _product(rows, weight, bias)
             return unbatched(current.unflatten(0, z.shape[:-1]), B, T), SavedProduct(
                 z, effective, bf16_terms=request.bf16_terms
             )
+
+    def _taken(self, z: Tensor) -> Tensor:
+        """What the product takes; spikes of one byte stay so where what comes before lets them."""
+        for module in self._before:
+            if z.dtype is torch.uint8 and pools(module):
+                z = pooled_spikes(z, module)
+            elif z.dtype is torch.uint8 and not isinstance(module, nn.Flatten | nn.Identity):
+                z = module(z.to(self.linear.weight.dtype))
+            else:
+                z = module(z)
+        return z
 
     def backward(self, a: Tensor, saved: Saved) -> None:
         """See :class:`Synapse`."""
@@ -102,11 +115,33 @@ class LinearSynapse(Synapse):
             into = weight.grad if norm is None and weight.is_leaf else None
             gradient = matmul.weight_gradient(a, z, into, bf16_terms=saved.bf16_terms)
         else:
-            gradient = torch.mm(a.T, z, out=recycled(weight.shape, like=z))
+            gradient = recycled(weight.shape, like=a)
+            for i, piece in enumerate(_pieces(z, a.shape[1])):
+                gradient.addmm_(a[piece].T, z[piece].to(a.dtype), beta=min(i, 1))
         if norm is not None:
             gradient.addr_(total, norm.mean, alpha=-1).mul_(norm.scale)
         if into is None or gradient is not into:
             accumulate(weight, gradient)
+
+
+PIECE_BYTES = 1_000_000  # of spikes as numbers of four bytes
+
+
+def _pieces(rows: Tensor, outputs: int) -> Iterator[slice]:
+    """Some rows of bytes at a time, so that they need not all be held as numbers of several; others all at once."""
+    size = max(len(rows), 1)
+    if rows.dtype is torch.uint8:  # as many rows as outputs, and the product does more than it waits for memory
+        size = max(PIECE_BYTES // (4 * max(rows.shape[1], 1)), outputs)
+    return (slice(start, start + size) for start in range(0, max(len(rows), 1), size))
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if rows.dtype is not torch.uint8:
+        return F.linear(rows, weight, bias)
+    out = weight.new_empty(len(rows), len(weight))
+    for piece in _pieces(rows, len(weight)):
+        torch.mm(rows[piece].to(weight.dtype), weight.T, out=out[piece])
+    return out if bias is None else out.add_(bias)
 
 
 @register_synapse(WSLinear)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snntorch_brp.fused.buffers import scratch
+from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.build import Kernels, library
 from snntorch_brp.fused.pointers import address
 
@@ -76,7 +76,6 @@ def convolve(
     *,
     weight: Tensor | None = None,
     pool: Pool = NO_POOL,
-    transient: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """The convolution of sparse images, pooled, with channels last in memory.
 
@@ -85,7 +84,6 @@ def convolve(
         conv: The convolution.
         weight: Its weights, where they are not ``conv.weight``.
         pool: What is done with its outputs.
-        transient: The result may live in a shared buffer, which the next call overwrites.
 
     Returns:
         ``[M, C_out, *]``, and where each maximum came from, in the same shape as it lies in memory.
@@ -97,7 +95,7 @@ def convolve(
     weight = F.pad(rows, (0, geometry.row - _row(conv))).contiguous()
     bias = conv.bias.detach().contiguous() if conv.bias is not None else weight.new_zeros(conv.out_channels)
     size = (len(z), *shape, conv.out_channels)
-    out = scratch("current", size, z.dtype) if transient else z.new_empty(size)
+    out = recycled(size, like=z)
     winners = torch.empty(size, dtype=torch.uint8, device="cpu") if pool.maximum else None
     _kernels("convolve_float32")(
         _floats(z, "spikes", z.shape),

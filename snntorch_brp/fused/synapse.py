@@ -303,6 +303,22 @@ def plain_windows(module: nn.Module) -> tuple[int, int]:
     return size if plain else (1, 1)
 
 
+def pools(module: nn.Module) -> bool:
+    """Whether a module is a plain maximum over windows."""
+    return isinstance(module, nn.MaxPool1d | nn.MaxPool2d) and plain_windows(module) != (1, 1)
+
+
+def pooled_spikes(z: Tensor, module: nn.Module) -> Tensor:
+    """The maximum over windows of spikes ``[M, C, *]``: whether one of them fired."""
+    window = plain_windows(module)[4 - z.dim() :]
+    for dim, size in enumerate(window, start=2):
+        whole = z.narrow(dim, 0, z.shape[dim] // size * size).unflatten(dim, (-1, size))
+        z = whole.select(dim + 1, 0)
+        for i in range(1, size):
+            z = z | whole.select(dim + 1, i)
+    return z
+
+
 def pair(value: int | Sequence[int], flat: bool) -> tuple[int, int]:
     """Height and width, from any spelling that PyTorch takes: 2, (2,), [2], (2, 2)."""
     values = (value,) if isinstance(value, int) else tuple(value)
