@@ -15,6 +15,7 @@ _held = threading.local()
 _free: dict[int, list[Tensor]] = {}  # blocks of bytes that nobody uses now, by size
 _lent = {"now": 0, "at most": 0}  # bytes of blocks that somebody uses
 SMALL = 1 << 20  # bytes that the allocator keeps by itself
+LARGEST = 16  # deep networks halve their images a few times, and one step's blocks serve them all
 
 
 def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -29,15 +30,15 @@ def scratch(role: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 def recycled(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """An uninitialized tensor whose memory, on the CPU, is reused once nobody holds it or a view of it any more.
 
-    A free block of up to twice the size will do. If there is none, and a further one would make more of them than were
-    ever in use at once, all free blocks are released: the pool never exceeds the buffers of one training step.
+    A free block of up to ``LARGEST`` times the size will do. If there is none, and a further one would make more of
+    them than were ever in use at once, all free blocks are released: the pool never exceeds the buffers of one step.
     """
     dtype = dtype or like.dtype
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL or like.device.type != "cpu":
         return like.new_empty(shape, dtype=dtype)
     try:
-        block = _free[min(free for free in list(_free) if size <= free and _free[free])].pop()
+        block = _free[min(free for free in list(_free) if size <= free <= LARGEST * size and _free[free])].pop()
     except (KeyError, IndexError, ValueError):
         if _lent["now"] + size + sum(each * len(blocks) for each, blocks in list(_free.items())) > _lent["at most"]:
             _free.clear()

@@ -8,7 +8,11 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -70,10 +74,6 @@ constexpr int64_t PIECE = 1024;
 
 template <class F, class O>
 void emit(const F* spikes, O* out, int64_t height, int64_t width, int64_t pool_h, int64_t pool_w, F* row) {
-    if (pool_h * pool_w == 1) {
-        for (int64_t i = 0; i < height * width; ++i) out[i] = static_cast<O>(spikes[i]);
-        return;
-    }
     const F among = F(pool_h * pool_w);
     const int64_t wide = width / pool_w;
     for (int64_t y = 0; y < height / pool_h; ++y, out += wide) {
@@ -148,6 +148,78 @@ void advance(F* __restrict__ I, F* __restrict__ v, F* __restrict__ since, F* __r
     }
 }
 
+#ifdef __AVX512F__
+constexpr int64_t VECTOR = 64;
+#else
+constexpr int64_t VECTOR = 32;
+#endif
+
+constexpr int64_t WIDE = 4;  // vectors of neurons that go through all steps together
+
+template <class F>
+struct Vectors {
+    typedef F Type __attribute__((vector_size(VECTOR)));
+};
+template <class F>
+using Vector = typename Vectors<F>::Type;
+
+// Spikes of WIDE vectors of neurons, 0 or 1, as O.
+template <class F, class O>
+inline void put(const Vector<F>* fired, O* to) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    if constexpr (std::is_same_v<F, float> && std::is_same_v<O, uint8_t>) {  // the compiler's own way takes twice as long
+        __m256i whole[WIDE];
+        for (int64_t k = 0; k < WIDE; ++k) whole[k] = _mm256_cvttps_epi32(reinterpret_cast<__m256>(fired[k]));
+        const __m256i halves = _mm256_packs_epi32(whole[0], whole[1]), others = _mm256_packs_epi32(whole[2], whole[3]);
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packs work on halves of a vector
+        const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(halves, others), order);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
+        return;
+    }
+#endif
+    constexpr int64_t LANES = VECTOR / sizeof(F);
+    typedef O Out __attribute__((vector_size(LANES * sizeof(O)), aligned(sizeof(O)), may_alias));
+    for (int64_t k = 0; k < WIDE; ++k) *reinterpret_cast<Out*>(to + k * LANES) = __builtin_convertvector(fired[k], Out);
+}
+
+// Neurons of one step of refractory period whose spikes are not pooled: a few vectors of them go through all steps with
+// their state in registers, from `current`, or `same` at every step. Gives how many of n were done.
+template <class F, class O, bool forget>
+int64_t run(F* current, int64_t step_stride, const F* same, int64_t steps, const Neuron& neuron, O* out, int64_t out_step,
+            F* rate, int64_t n) {
+    typedef Vector<F> V;
+    typedef F Loose __attribute__((vector_size(VECTOR), aligned(sizeof(F)), may_alias));
+    constexpr int64_t LANES = VECTOR / sizeof(F);
+    const F beta = neuron.beta, threshold = neuron.threshold, v_rest = neuron.v_rest, v_reset = neuron.v_reset;
+    const V zero = {}, one = zero + F(1), reset = zero + v_reset, off = zero + (neuron.reset == SUBTRACT ? threshold : F(0));
+    int64_t done = 0;
+    for (; done + WIDE * LANES <= n; done += WIDE * LANES) {
+        V v[WIDE], count[WIDE];
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < WIDE; ++k) v[k] = zero + v_rest, count[k] = zero;
+        for (int64_t t = 0; t < steps; ++t) {
+            F* I = current + t * step_stride + done;
+            const F* from = same ? same + done : I;
+            V fired[WIDE];
+#pragma GCC unroll 4
+            for (int64_t k = 0; k < WIDE; ++k) {
+                const V now = *reinterpret_cast<const Loose*>(from + k * LANES);
+                if (forget)
+                    v[k] = (v[k] > threshold ? reset : v_rest + beta * (v[k] - v_rest)) + now;
+                else
+                    v[k] = (beta * v[k] + now) - (v[k] > threshold ? off : zero);
+                *reinterpret_cast<Loose*>(I + k * LANES) = v[k];
+                fired[k] = v[k] > threshold ? one : zero;
+                count[k] += fired[k];
+            }
+            put<F, O>(fired, out + t * out_step + done);
+        }
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < WIDE; ++k) *reinterpret_cast<Loose*>(rate + done + k * LANES) = count[k] / F(steps);
+    }
+    return done;
+}
+
 // Where channels come first a piece is a plane of one channel; where they come last it is a band of rows that is
 // pooled to one row of the output. Where `same` is not null, [B, N], it is the current at every step, and `current` is
 // only written.
@@ -166,23 +238,34 @@ void scan(F* current, const Shape& shape, const Neuron& neuron, const F* same, O
 #pragma omp for collapse(2) schedule(static)
         for (int64_t b = 0; b < shape.samples; ++b)
             for (int64_t p = 0; p < pieces; ++p) {
-                const int64_t n = std::min(size, neurons - p * size);
+                int64_t n = std::min(size, neurons - p * size), start = p * size;
+                if constexpr (!own && !std::is_same_v<O, bf16>)
+                    if (!last && pool_h * pool_w == 1 && neuron.tau_ref == 1) {
+                        const auto all_steps = neuron.reset == FORGET ? run<F, O, true> : run<F, O, false>;
+                        const int64_t done = all_steps(current + b * shape.sample_stride + start, shape.step_stride,
+                                                       same ? same + b * neurons + start : nullptr, shape.steps, neuron,
+                                                       out + b * out_sample + start, out_step, rate + b * neurons + start, n);
+                        start += done, n -= done;
+                        if (n == 0) continue;
+                    }
                 std::fill(v, v + n, F(neuron.v_rest));
                 std::fill(count, count + n, F(0));
-                const auto threshold = constant<F, own>(neuron.threshold, neuron.thresholds, p * size);
+                const auto threshold = constant<F, own>(neuron.threshold, neuron.thresholds, start);
                 for (int64_t i = 0; i < n; ++i) since[i] = F(neuron.v_rest) > threshold[i] ? 0 : neuron.tau_ref;
                 for (int64_t t = 0; t < shape.steps; ++t) {
-                    F* I = current + t * shape.step_stride + b * shape.sample_stride + p * size;
-                    if (same) std::copy_n(same + b * neurons + p * size, n, I);
-                    advance<F, own>(I, v, since, spikes, count, n, p * size, neuron);
+                    F* I = current + t * shape.step_stride + b * shape.sample_stride + start;
+                    if (same) std::copy_n(same + b * neurons + start, n, I);
+                    advance<F, own>(I, v, since, spikes, count, n, start, neuron);
                     O* to = out + t * out_step + b * out_sample;
-                    if (!last)
+                    if (!last && pool_h * pool_w == 1)
+                        for (int64_t i = 0; i < n; ++i) to[start + i] = static_cast<O>(spikes[i]);
+                    else if (!last)
                         emit(spikes, to + p * high * wide, shape.height, shape.width, pool_h, pool_w, row);
                     else if (p < high)
                         emit_last(spikes, to + p * wide, shape.planes, high * wide, shape.width, pool_h, pool_w, row,
                                   narrow.data());
                 }
-                F* r = rate + b * neurons + p * size;
+                F* r = rate + b * neurons + start;
                 for (int64_t i = 0; i < n; ++i) r[i] = count[i] / F(shape.steps);
             }
     }

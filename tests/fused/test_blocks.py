@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from snntorch_brp.fused import block, build, spike_conv
+from snntorch_brp.feedback import Feedback
+from snntorch_brp.fused import FusedEngine, block, build, spike_conv
 from snntorch_brp.fused.block_synapse import BlockSynapse, normalizing
 from snntorch_brp.fused.layers import plan
 from snntorch_brp.fused.sparse_conv import NO_POOL, Pool
 from snntorch_brp.neurons import RefractoryLeaky
+from snntorch_brp.propagation import BRP, ErrorProjection
+from snntorch_brp.training import rate_mse
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="no C++ compiler")
 # sums of some 300 numbers of size 1 in another order, and in float64 as exact as that is
@@ -114,3 +117,26 @@ def test_blocks_are_found_in_every_order(order):
     modules = [made[name]() for name in order.split()]
     net = nn.Sequential(nn.Conv2d(1, 2, 3), neuron(), *modules, neuron(), nn.Flatten(), nn.Linear(8, 3), neuron())
     assert type(plan(net)[1].synapse) is BlockSynapse
+
+
+@pytest.mark.parametrize("rule", [BRP, ErrorProjection])
+@pytest.mark.parametrize("same", [False, True])
+def test_normalized_blocks_run_some_samples_at_a_time(rule, same):
+    def learned(chunk):
+        torch.manual_seed(0)
+        conv, pool = (nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5)), nn.MaxPool2d(2)
+        hidden = nn.Conv2d(5, 3, 3, padding=1), nn.BatchNorm2d(3)
+        neurons = [RefractoryLeaky(0.5, threshold=0.5, init_hidden=True) for _ in range(3)]
+        net = nn.Sequential(*conv, pool, neurons[0], *hidden, neurons[1], nn.Flatten(), nn.Linear(27, 4), neurons[2])
+        feedback = Feedback(4, generator=torch.Generator().manual_seed(1))
+        net = net.double()
+        x = torch.rand(4, 7, 2, 8, 8, dtype=torch.float64)
+        x = x[:1].expand(4, -1, -1, -1, -1) if same else x
+        options = {"num_classes": 4, "loss_fn": rate_mse, "feedback": feedback, "chunk": chunk}
+        loss, rates = FusedEngine(net, rule(), **options).step(x, torch.arange(7) % 4)
+        return [loss, rates, *(p.grad for p in net.parameters()), *net.buffers()]
+
+    whole = learned(7)
+    assert all(whole[place].any() for place in (2, 4, 5, 6, 8, 9, 10))  # a bias before a batch norm does nothing
+    for chunk in (1, 3):
+        torch.testing.assert_close(learned(chunk), whole, rtol=1e-10, atol=1e-14)  # sums in another order

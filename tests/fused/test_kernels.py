@@ -76,6 +76,38 @@ def test_kernels_equal_the_definition(layer, constant, with_spikes, with_membran
 
 
 @needs_compiler
+@settings(max_examples=60, deadline=None)
+@given(layers())
+def test_currents_that_stay_the_same_are_kept_once(layer):
+    current, neuron, pool, generator = layer
+    same, T = current[:1], len(current)
+    expected = current.copy_(same.expand_as(current)).clone()
+    shape = neuron_kernels.pooled(current.shape, pool)
+    spikes, once = torch.empty(shape, dtype=current.dtype), torch.empty(shape, dtype=current.dtype)
+    rate = neuron_kernels.scan_(expected, neuron, spikes, pool)
+    membrane = torch.full_like(current, float("nan"))  # what it holds does not count
+    assert torch.equal(neuron_kernels.scan_(membrane, neuron, once, pool, same=same.clone()), rate)
+    assert torch.equal(membrane, expected)
+    assert torch.equal(once, spikes)
+    delta = torch.randn(1, *current.shape[1:], generator=generator, dtype=current.dtype)
+    total = neuron_kernels.adjoint_(membrane, neuron, grad_spikes=delta, summed=True)
+    a = neuron_kernels.adjoint_(expected, neuron, grad_spikes=delta)
+    epsilon = 20 * T * torch.finfo(current.dtype).eps  # a sum of T terms of size about 1, in another order
+    torch.testing.assert_close(total, a.sum(0, keepdim=True), rtol=epsilon, atol=epsilon)
+
+
+@needs_compiler
+@settings(max_examples=60, deadline=None)
+@given(layers())
+def test_spikes_of_one_byte_are_those_of_four(layer):
+    current, neuron, _, _ = layer
+    spikes, narrow = torch.empty_like(current), torch.full_like(current, 7, dtype=torch.uint8)
+    neuron_kernels.scan_(current.clone(), neuron, spikes, (1, 1))
+    neuron_kernels.scan_(current, neuron, narrow, (1, 1))
+    assert torch.equal(narrow, spikes.to(torch.uint8))
+
+
+@needs_compiler
 def test_pooled_spikes_are_exact_in_bfloat16():
     current = torch.randn(3, 2, 4, 8, 8)
     neuron = Leaky(torch.tensor(0.5), torch.tensor(0.3), boxcar())

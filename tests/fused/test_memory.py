@@ -26,11 +26,18 @@ def test_memory_is_used_again_once_no_view_of_it_is_left():
     assert again.is_contiguous()
 
 
-def test_free_memory_of_other_sizes_is_given_up():
+def test_there_is_never_more_memory_than_was_in_use_at_once(monkeypatch):
+    monkeypatch.setattr(buffers, "_free", {})
+    monkeypatch.setattr(buffers, "_lent", {"now": 0, "at most": 0})
     for size in (SMALL, 2 * SMALL, 3 * SMALL):
         x = recycled((size,), like=BYTES)
         del x
     assert list(buffers._free) == [3 * SMALL]
+    x, other = (recycled((size,), like=BYTES) for size in (SMALL, 3 * SMALL))  # a larger block will do
+    assert buffers._lent == {"now": 6 * SMALL, "at most": 6 * SMALL}
+    del x, other
+    recycled((4 * SMALL,), like=BYTES)
+    assert [size for size, blocks in buffers._free.items() if blocks] == [4 * SMALL]
 
 
 def test_a_gradient_that_somebody_keeps_stays_as_it_is():

@@ -24,7 +24,7 @@ from snntorch_brp.fused.neuron_kernels import scan_
 from snntorch_brp.fused.pointers import address
 from snntorch_brp.fused.scan import Leaky
 from snntorch_brp.models import mlp
-from snntorch_brp.propagation import BRP
+from snntorch_brp.propagation import BRP, SignProjection
 from snntorch_brp.surrogate import boxcar
 from snntorch_brp.training import rate_mse
 
@@ -299,3 +299,37 @@ def test_a_fork_of_a_process_that_had_two_threads_goes_on():
         env=environment, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "7"
+
+
+@needs_compiler
+@pytest.mark.parametrize("net", ["conv", "block", "alpha"])
+def test_no_memory_is_read_before_it_is_written(net):
+    neuron = {
+        "conv": lambda: snn.Leaky(0.9, threshold=0.1, init_hidden=True),
+        "block": lambda: snn.Leaky(0.9, threshold=0.1, init_hidden=True),
+        "alpha": lambda: snn.Alpha(0.9, 0.8, threshold=0.01, init_hidden=True),
+    }[net]
+
+    def learned():
+        torch.manual_seed(0)
+        norm = [nn.BatchNorm2d(6)] if net == "block" else []
+        hidden = nn.Conv2d(2, 6, 3), *norm, nn.MaxPool2d(2), neuron(), nn.Conv2d(6, 5, 2), neuron()
+        model = nn.Sequential(*hidden, nn.Flatten(), nn.Linear(20, 4), neuron())
+        options = {
+            "num_classes": 4,
+            "loss_fn": rate_mse,
+            "feedback": Feedback(4, generator=torch.Generator().manual_seed(0)),
+        }
+        x = (torch.rand(5, 6, 2, 8, 8) < 0.2).float()
+        return [FusedEngine(model, SignProjection(), **options).step(x, torch.arange(12)[::2] % 4)[0]] + [
+            p.grad for p in model.parameters()
+        ]
+
+    expected = learned()
+    assert expected[-2].any()  # the layer before the output fires
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)  # which fills what is empty with NaN
+    try:
+        found = learned()
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
