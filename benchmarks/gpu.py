@@ -1,12 +1,14 @@
 """Everything that only a GPU can tell, in one command of at most ten minutes.
 
     python benchmarks/gpu.py                    correctness, then all measurements
-    python benchmarks/gpu.py --only neurons     one of them: copy, neurons, step, memory, events, nccl
+    python benchmarks/gpu.py --only neurons     one of them: copy, neurons, step, captured, memory, events, nccl
     python benchmarks/gpu.py --dry-run          the script's own logic on the CPU, at tiny sizes
 
 - copy: bytes read plus bytes written in a second by a large copy, which no kernel passes
 - neurons: a layer of leaky neurons forward and back, T = 32, 64 samples of 65,536 neurons, beside that bandwidth
 - step: a training step of the paper's networks beside snnTorch and SpikingJelly
+- captured: the fused step as one CUDA graph beside the step as it is, in float32, with bfloat16 products, and with a
+  network of bfloat16; what the graph finds is held to what the step finds
 - memory: the peak of a step over T and over depth
 - events: recordings kept on the device and framed there
 - nccl: the step's one sum over processes, on one device
@@ -36,12 +38,15 @@ from contenders import CONTENDERS, Setting
 from torch import Tensor, nn
 from train_step import STUDIES
 
+from snntorch_brp import BRP
 from snntorch_brp.data.device_events import ResidentEvents
 from snntorch_brp.data.events import Frames
-from snntorch_brp.fused import triton_neuron
+from snntorch_brp.fused import FusedEngine, triton_neuron
 from snntorch_brp.fused.scan import Leaky, adjoint, scan
 from snntorch_brp.runtime import distributed
+from snntorch_brp.runtime.verdicts import together
 from snntorch_brp.surrogate import boxcar
+from snntorch_brp.training import rate_mse
 
 MINUTES = 10
 SWEEP = Path(__file__).parents[1] / "tests" / "fused" / "test_triton.py"
@@ -180,6 +185,90 @@ def step(bench: Bench) -> Iterator[Row]:
             yield {"what": f"step, {said}, {name}", "ms": bench.seconds(run, rounds=10) * 1e3}
 
 
+class CapturedStep:
+    """A step of the fused engine on a batch of one shape, captured in a CUDA graph; on a CPU it is run as it is.
+
+    Between the batch and the verdicts on its numbers the step asks the device for nothing, so that shapes alone say
+    what it does. Gradients lie where the graph has put them, and are overwritten by the next replay.
+
+    Args:
+        engine: The engine; its gradients are taken afresh.
+        x: A batch ``[T, B, *]``, which the graph keeps: others are copied into it.
+        labels: Its labels.
+    """
+
+    def __init__(self, engine: FusedEngine, x: Tensor, labels: Tensor) -> None:
+        self.engine, self.x, self.labels = engine, x.clone(), labels.clone()
+        self.result = self._step()  # builds what is built once
+        if x.device.type != "cuda":
+            return
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(3):
+                self._step()
+        torch.cuda.current_stream().wait_stream(beside)
+        self.graph = torch.cuda.CUDAGraph()
+        with together():  # what is asked of the numbers is read once they are there
+            with torch.cuda.graph(self.graph):
+                self.result = self._step()
+            self.graph.replay()
+
+    def _step(self) -> tuple[Tensor, Tensor]:
+        for p in self.engine.net.parameters():
+            p.grad = None
+        return self.engine.step(self.x, self.labels)
+
+    def __call__(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill ``.grad`` from a batch of the same shape; gives loss and output rate."""
+        self.x.copy_(x)
+        self.labels.copy_(labels)
+        if x.device.type == "cuda":
+            self.graph.replay()
+        else:
+            self.result = self._step()
+        return self.result
+
+
+def captured(bench: Bench) -> Iterator[Row]:
+    """The fused step, launched kernel by kernel and as one graph."""
+    settings = [{"net": "small", "steps": 3, "batch": 2}] if bench.tiny else STUDIES["networks"]
+    for setting in map(lambda given: Setting(**given), settings):
+        x, labels = (part.to(bench.device) for part in setting.data())
+        for name, dtype, precision in (
+            ("float32", torch.float32, "float32"),
+            ("bfloat16 products", torch.float32, "bfloat16"),
+            ("bfloat16 network", torch.bfloat16, "float32"),
+        ):
+            with bench.device:
+                net = setting.network().to(dtype)
+            options = {"num_classes": net[-2].out_features, "loss_fn": rate_mse, "precision": precision}
+            engine, batch = FusedEngine(net, BRP(), **options), x.to(dtype)
+            plain = bench.seconds(lambda: _afresh(engine, batch, labels), rounds=10)  # noqa: B023
+            graph = CapturedStep(engine, torch.zeros_like(batch), labels.roll(1))
+            taken = bench.seconds(lambda: graph(batch, labels), rounds=10)  # noqa: B023
+            check_same_gradients(graph, batch, labels)
+            said = f"{setting.net} steps={setting.steps} batch={setting.batch}, {name}"
+            yield {"what": f"captured, {said}, kernel by kernel", "ms": plain * 1e3}
+            yield {"what": f"captured, {said}, as one graph", "ms": taken * 1e3}
+
+
+def _afresh(engine: FusedEngine, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    engine.net.zero_grad()
+    return engine.step(x, labels)
+
+
+def check_same_gradients(graph: CapturedStep, x: Tensor, labels: Tensor) -> None:
+    """Raise an AssertionError unless a captured step finds what the step itself does, but for sums in another order."""
+    loss, rate = (found.clone() for found in graph(x, labels))
+    parameters = list(graph.engine.net.parameters())
+    gradients = [p.grad.clone() for p in parameters]
+    expected = _afresh(graph.engine, x, labels)
+    rtol = 1e-2 if x.dtype is torch.bfloat16 or graph.engine.bf16_terms == 1 else 1e-4
+    for got, wanted in zip((loss, rate, *gradients), (*expected, *(p.grad for p in parameters)), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=rtol * max(float(wanted.abs().max()), 1e-6))
+
+
 def memory(bench: Bench) -> Iterator[Row]:
     settings = [{"depth": depth} for depth in (1, 2, 4, 8)] + [{"depth": 2, "steps": T} for T in (20, 100, 500)]
     for setting in [{"depth": 1, "steps": 2, "batch": 2}] if bench.tiny else settings:
@@ -226,7 +315,7 @@ def nccl(bench: Bench) -> Iterator[Row]:
     yield {"what": f"{backend}, gradients of {sum(p.numel() for p in net.parameters()):,} weights", "ms": seconds * 1e3}
 
 
-PARTS = {part.__name__: part for part in (copy, neurons, step, memory, events, nccl)}
+PARTS = {part.__name__: part for part in (copy, neurons, step, captured, memory, events, nccl)}
 
 
 def correct() -> str:
@@ -246,7 +335,7 @@ def measured(bench: Bench, parts: list[str]) -> Iterator[Row]:
             continue
         try:
             yield from PARTS[name](bench)
-        except (RuntimeError, ImportError, ValueError) as error:
+        except (RuntimeError, ImportError, ValueError, AssertionError) as error:
             if bench.tiny:
                 raise
             yield {"what": name, "remark": f"failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"}

@@ -72,6 +72,11 @@ class Activity:
             total += spikes.detach()
         return total / self.steps
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor ``[B, *]`` in the layer's shape and dtype and on its device; what is in it does not matter."""
+        return self._spikes[0] if self._rate is None else self._rate
+
     @cached_property
     def spikes(self) -> Tensor:
         """Spikes s_t, ``[T, B, *]``."""

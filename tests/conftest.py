@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from mutate import Tell
+
+_END = time.monotonic() + 60 * float(os.environ.get("HOSTILE_MINUTES", "60"))
 
 torch.set_num_threads(1)  # tests run side by side
 
@@ -30,12 +33,11 @@ def blank_figures() -> Iterator[None]:
 
 @pytest.fixture
 def seconds(request: pytest.FixtureRequest) -> float:
-    """How long a generator of the hostile trial goes on: its share, by the weight in its mark, of HOSTILE_MINUTES."""
-    minutes = float(os.environ.get("HOSTILE_MINUTES", "60"))
-    marks = [item.get_closest_marker("hostile") for item in request.session.items]
-    weights = [mark.kwargs.get("weight", 1.0) for mark in marks if mark is not None]
-    own = request.node.get_closest_marker("hostile")
-    return 60 * minutes * own.kwargs.get("weight", 1.0) / sum(weights)
+    """How long a generator of the hostile trial goes on: its share, by weight, of what is left of HOSTILE_MINUTES."""
+    items = request.session.items
+    marks = [item.get_closest_marker("hostile") for item in items[items.index(request.node) :]]
+    own, *others = (mark.kwargs.get("weight", 1.0) for mark in marks if mark is not None)
+    return max(_END - time.monotonic(), 0.0) * own / (own + sum(others))
 
 
 @pytest.fixture

@@ -247,9 +247,9 @@ class Attached(Handle):
 
     def _label(self, labels: Tensor, layer: LayerRecord) -> Tensor:
         """The label ȳ that all layers receive, in the form of one of them."""
-        rate, classes = layer.window.rate, self.feedback.num_classes
+        like, classes = layer.window.like, self.feedback.num_classes
         return target_signal(
-            self.propagation, labels.to(rate.device), num_classes=classes, steps=layer.steps, dtype=rate.dtype
+            self.propagation, labels.to(like.device), num_classes=classes, steps=layer.steps, dtype=like.dtype
         )
 
     def _output(self, outputs: Sequence[LayerRecord], labels: Tensor | None) -> Tensor:

@@ -127,8 +127,8 @@ class Handle(ABC):
             window: What the layer did.
             output: The output that the label is compared with, for the rules that do.
         """
-        rate = window.rate
-        B_l = self.feedback.matrix(window.layer.name, rate.shape[1:], like=rate)
+        like = window.like
+        B_l = self.feedback.matrix(window.layer.name, like.shape[1:], like=like)
         delta = self.propagation.delta(window.label, window=window, feedback=B_l, output=output)  # type: ignore[arg-type]
         return None if delta is None else self.consolidation.gradients(delta, window)
 

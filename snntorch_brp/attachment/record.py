@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.weak import TensorWeakRef
 
 from snntorch_brp.activity import Activity
 from snntorch_brp.attachment.states import mapped, tensors_in
@@ -53,7 +56,7 @@ class LayerRecord:
         self.recurrent: list[Tensor] = []  # currents from the layer's own spikes, where they are kept
         self.inputs: dict[nn.Module, list[Tensor]] = {}  # by synapse, likewise
         self.state: Tensor | None = None  # the last membrane
-        self.cuts: list[tuple[Tensor, Tensor]] = []  # what was emitted and the leaf that was handed on in its place
+        self._cuts: list[tuple[Tensor, Callable[[], Tensor | None]]] = []  # what was emitted, and the leaf in its place
         self._last_cuts: dict[int, tuple[Tensor, Tensor]] = {}  # of the last call: by leaf, the leaf and its original
         self._window: Activity | None = None
         self.trace.clear()
@@ -103,9 +106,14 @@ class LayerRecord:
             )
 
     @property
+    def cuts(self) -> list[tuple[Tensor, Tensor]]:
+        """What was emitted, and the leaf that was handed on in its place, where somebody has taken that up."""
+        return [(tensor, leaf) for tensor, held in self._cuts if (leaf := held()) is not None]
+
+    @property
     def emitted(self) -> list[Tensor]:
         """Spikes and states of the sequence, as far as they are kept, with their graph."""
-        return [*self.spikes, *(tensor for tensor, _ in self.cuts)]
+        return [*self.spikes, *(tensor for tensor, _ in self._cuts)]
 
     @property
     def steps(self) -> int:
@@ -192,7 +200,12 @@ class LayerRecord:
         handed_on = mapped(output, cut)
         _replace_held(self.module, cut)
         self._last_cuts = {id(leaf): (leaf, tensor) for tensor, leaf in leaves.values()}
-        self.cuts += [pair for pair in leaves.values() if pair[1].requires_grad and (keep_all or watch_spikes)]
+        if keep_all or watch_spikes:
+            for tensor, leaf in leaves.values():
+                if tensor is spikes and watch_spikes:
+                    self._cuts.append((tensor, partial(_same, leaf)))
+                elif tensor is not spikes:  # a state's values need not be kept with its graph
+                    self._cuts.append((Place.apply(tensor), TensorWeakRef(leaf)))
         return handed_on
 
     def forgo_gradients(self) -> None:
@@ -240,6 +253,24 @@ class LayerRecord:
                 roots += zip(tensors, [all_steps] if self.whole else all_steps.unbind(0), strict=True)
         roots += self.view.weight_roots(gradients.weights, scale)
         return [(tensor, gradient) for tensor, gradient in roots if tensor.requires_grad]
+
+
+class Place(torch.autograd.Function):
+    """A place in the graph where a gradient can start: the shape and history of a tensor without its values."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Zeros in the shape of ``x`` that share one number."""
+        return x.new_zeros(()).expand(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """The gradient as it is."""
+        return gradient
+
+
+def _same(leaf: Tensor) -> Tensor:
+    return leaf
 
 
 def _replace_held(module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
@@ -71,15 +71,17 @@ def summaries(nodes: Iterable[Node], marks: Mapping[int, M]) -> list[Summary]:
             known[id(node)] = node, own, frozenset([id(leaf)] if is_parameter else [])
         elif inputs_known:
             parts = [known[id(above)] for above in _inputs(node)]
-            known[id(node)] = (
-                node,
-                frozenset().union(*(part[1] for part in parts)),
-                frozenset().union(*(part[2] for part in parts)),
-            )
+            known[id(node)] = node, _union([part[1] for part in parts]), _union([part[2] for part in parts])
         else:
             stack += [(node, True), *((above, False) for above in _inputs(node))]
     found = [known[id(node)] for node in nodes]
     return [Summary(own, {key: parameters[key] for key in reached}) for _, own, reached in found]
+
+
+def _union(sets: Sequence[frozenset[M]]) -> frozenset[M]:
+    """All that some sets hold; where one of them is that already, as nearly everywhere in a graph, no new set."""
+    largest = max(sets, key=len, default=frozenset())
+    return largest if all(each is largest or each <= largest for each in sets) else frozenset().union(*sets)
 
 
 def terms(loss: Tensor) -> list[Node]:

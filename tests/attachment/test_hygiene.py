@@ -7,6 +7,7 @@ import gc
 import io
 import warnings
 import weakref
+from itertools import pairwise
 
 import pytest
 import snntorch as snn
@@ -211,6 +212,27 @@ def test_an_evaluation_in_mid_sequence_is_not_heard() -> None:
 
 
 # -- nothing is kept longer than needed -------------------------------------------------------------------------------
+
+
+def test_the_first_sequence_keeps_no_more_bytes_than_the_next() -> None:
+    """It reads from the graph who hears whom; the values of membranes, one a neuron and step, it need not keep."""
+    sizes = (6, 40, 30, K)
+    layers = [(nn.Linear(a, b), snn.Leaky(0.9, init_hidden=True)) for a, b in pairwise(sizes)]
+    net = spread(nn.Sequential(*(module for pair in layers for module in pair)))
+    x, labels = batch(steps=12)
+    shown: list[weakref.ref[Tensor]] = []
+    for _, neurons in layers:
+        neurons.register_forward_hook(lambda module, args, out: shown.append(weakref.ref(module.mem)))
+    kept = []
+    with attach(net, BRP(), num_classes=K) as brp:
+        for _ in range(2):
+            brp.reset()
+            shown.clear()
+            spikes = torch.stack([net(x_t) for x_t in x])
+            gc.collect()
+            kept.append(sum(membrane.nbytes for ref in shown if (membrane := ref()) is not None))
+            brp.backward(mse(spikes, labels), labels)
+    assert kept[0] == kept[1] == x.shape[1] * sum(sizes[1:]) * 4  # the last membranes, which the modules hold
 
 
 def test_state_is_freed_after_backward_and_at_the_next_sequence() -> None:

@@ -44,6 +44,6 @@ def test_what_needs_a_gpu_tries_its_logic_without_one(tmp_path):
     found = json.loads(rows.read_text())
     assert found["device"] == "CPU, dry run"
     parts = {row["what"].split(",")[0] for row in found["rows"]}
-    assert parts == {"copy", "neurons", "step", "memory", "events", "gloo"}
+    assert parts == {"copy", "neurons", "step", "captured", "memory", "events", "gloo"}
     assert not any("remark" in row for row in found["rows"])
     assert all(row["ms"] > 0 for row in found["rows"] if "ms" in row)
