@@ -82,11 +82,15 @@ def _leaky() -> nn.Module:
 
 def _answer(call: Callable[[], object]) -> str:
     """What a call says against itself; "yes" where it goes through."""
-    logging.getLogger("snntorch_brp").setLevel(logging.ERROR)
+    logger = logging.getLogger("snntorch_brp")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         call()
     except (ValueError, RuntimeError, TypeError) as error:
         return str(error)
+    finally:
+        logger.setLevel(before)
     return "yes"
 
 
