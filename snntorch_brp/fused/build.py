@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 SOURCES = tuple(
     Path(__file__).with_name(name)
-    for name in (*("neuron.cpp", "conv.cpp", "spike_conv.cpp", "block.cpp", "matmul.cpp"),)
+    for name in (*("neuron.cpp", "conv.cpp", "spike_conv.cpp", "block.cpp", "matmul.cpp", "event_matmul.cpp"),)
 )
 FLAGS = (
     # without -fno-trapping-math, which changes no result, g++ vectorizes a loop that chooses between two values on

@@ -1,4 +1,4 @@
-"""A Linear, as one product over all steps and samples each way."""
+"""A Linear, as one product over all steps and samples each way: spike by spike where they are few, else dense."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snntorch_brp.fused import matmul
+from snntorch_brp.fused import event_matmul, matmul
 from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.synapse import (
     Request,
@@ -31,8 +31,9 @@ from snntorch_brp.weight_standardization import WSLinear
 
 @dataclass
 class SavedProduct(Saved):
-    """Beside input and weight, the precision of the product."""
+    """Beside input and weight, how the product was taken: spike by spike, or how precisely in bfloat16."""
 
+    by_events: bool = False
     bf16_terms: int = 3
 
 
@@ -82,13 +83,15 @@ class LinearSynapse(Synapse):
                 offset = weight @ self._norm.mean
                 bias = -offset if bias is None else bias - offset
             rows = z.flatten(0, -2)
-            if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
+            by_events = event_matmul.worth_it(rows, weight)
+            if by_events:
+                current = event_matmul.linear(rows, weight, bias)
+            elif z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
                 current = matmul.linear(rows, weight, bias, bf16_terms=request.bf16_terms, transient=request.transient)
             else:
                 current = _product(rows, weight, bias)
-            return unbatched(current.unflatten(0, z.shape[:-1]), B, T), SavedProduct(
-                z, effective, bf16_terms=request.bf16_terms
-            )
+            saved = SavedProduct(z, effective, by_events=by_events, bf16_terms=request.bf16_terms)
+            return unbatched(current.unflatten(0, z.shape[:-1]), B, T), saved
 
     def _taken(self, z: Tensor) -> Tensor:
         """What the product takes; spikes of one byte stay so where what comes before lets them."""
@@ -111,7 +114,9 @@ class LinearSynapse(Synapse):
         accumulate(self.linear.bias, total)
         if weight is None or not weight.requires_grad:
             return
-        if z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
+        if saved.by_events:
+            gradient = event_matmul.weight_gradient(a, z)
+        elif z.dtype is torch.bfloat16 and weight.dtype is torch.float32:
             into = weight.grad if norm is None and weight.is_leaf else None
             gradient = matmul.weight_gradient(a, z, into, bf16_terms=saved.bf16_terms)
         else:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.build import Kernels, library
+from snntorch_brp.fused.event_matmul import density
 from snntorch_brp.fused.pointers import address
 
 DENSITY = 0.3  # above this share of inputs that are not 0, a dense convolution is as fast
@@ -59,15 +60,9 @@ def worth_it(z: Tensor, conv: nn.Module) -> bool:
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
         and max(*conv.stride, *conv.dilation) == 1
-        and (conv.weight[0].numel() <= FEW_TAPS or _density(z) <= DENSITY)
+        and (conv.weight[0].numel() <= FEW_TAPS or density(z) <= DENSITY)
         and library() is not None
     )
-
-
-def _density(z: Tensor) -> float:
-    """Share of inputs that are not 0, among some 64 of the images."""
-    some = z[:: max(len(z) // 64, 1)]
-    return int(torch.count_nonzero(some)) / max(some.numel(), 1)
 
 
 def convolve(

@@ -230,4 +230,9 @@ class Executor:
                 f"population code, got shape {tuple(given.shape)}"
                 + (": does it take one step a call? Then say loops_inside=False" if given.dim() == 2 else "")
             )
+        if given.shape[1] not in x.shape[slice(0 if self.loops_inside else 1, 2)]:
+            raise ValueError(
+                f"the network gives {self.loss_on} of {given.shape[1]} samples for an input of shape {tuple(x.shape)}: "
+                "a layer takes the samples for channels, or mixes them; layers must map [B, *] to [B, *]"
+            )
         return given.float() if self.precision == "bfloat16" else given

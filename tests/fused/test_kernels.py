@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from snntorch import surrogate
 
 from snntorch_brp.feedback import Feedback
-from snntorch_brp.fused import FusedEngine, build, matmul, neuron_kernels, sparse_conv
+from snntorch_brp.fused import FusedEngine, build, event_matmul, matmul, neuron_kernels, sparse_conv
 from snntorch_brp.fused.scan import Leaky, adjoint, scan
 from snntorch_brp.models import mlp
 from snntorch_brp.propagation import BRP
@@ -158,7 +158,7 @@ def test_without_a_compiler_plain_torch_runs_and_the_log_says_so(monkeypatch, ca
     with caplog.at_level(logging.WARNING):
         assert fresh() is None
     assert "no C++ compiler found" in caplog.text
-    for module in (neuron_kernels, sparse_conv):
+    for module in (neuron_kernels, sparse_conv, event_matmul):
         monkeypatch.setattr(module, "library", lambda: None)
     monkeypatch.setattr(matmul, "matrix_units_available", lambda: False)
     FusedEngine(net, BRP(), num_classes=3, loss_fn=rate_mse, feedback=feedback).step(x, labels)

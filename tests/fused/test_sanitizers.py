@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 SWEEP = [
     "test_kernels.py",
     "test_sparse_conv.py",
+    "test_event_matmul.py",
     "test_blocks.py",
     "test_safety.py",
     "test_agreement.py",
@@ -47,7 +48,9 @@ def test_the_kernels_read_and_write_only_what_is_theirs(tmp_path):
         "OMP_NUM_THREADS": "2",
         "SWEEP_EXAMPLES": "40",
     }
-    chosen = "kernels or sparse or pooled or matrix or NaN or bfloat16 or equals_attach or random_networks"
+    chosen = (
+        "kernels or sparse or products_of or pooled or matrix or NaN or bfloat16 or equals_attach or random_networks"
+    )
     command = [
         sys.executable,
         str(HERE / "native" / "sanitized.py"),

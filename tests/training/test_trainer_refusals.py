@@ -292,3 +292,14 @@ def test_a_layer_is_named_once_and_not_every_epoch(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING):
         trainer.fit([(X, LABELS)], epochs=4, progress=False)
     assert sum("layer 'fc1_lif' is silent" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("engine", ["attach", "auto"])
+def test_a_network_that_mixes_its_samples_is_told(engine: str) -> None:
+    mixing = (nn.Flatten(0, 1), nn.Unflatten(0, (1, -1)))  # [B, 30] to [1, 30 B]
+    lifs = [RefractoryLeaky(beta=0.5, init_hidden=True) for _ in range(2)]
+    net = nn.Sequential(nn.Linear(20, 30), lifs[0], *mixing, nn.Linear(30 * len(X), 5), lifs[1])
+    trainer = BRPTrainer(net, num_classes=5, encoder=RateEncoder(steps=4), engine=engine)
+    for call in (lambda: trainer.fit([(X, LABELS)], epochs=1, progress=False), lambda: trainer.evaluate([(X, LABELS)])):
+        with pytest.raises(ValueError, match="spikes of 1 samples for an input of shape"):
+            call()
