@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from snntorch_brp.data.recordings import OnBad
+from snntorch_brp.runtime.files import resolved
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def unpack(
             written. Nothing was written then.
         OSError: If a file cannot be read or written. Nothing was written then.
     """
-    root = folder.resolve()
+    root = resolved(folder)
     start = next(path for path in (root, *root.parents) if path.is_dir())
     with _one_sentence(archive), tempfile.TemporaryDirectory(prefix=".unpack-", dir=start) as scratch:
         plan = _Plan(archive, root, on_bad, overwrite, limits)
@@ -125,7 +126,7 @@ class _Plan:
         self.total += member.size
         self._within_limits(member.size)
         problem = f"leads out of {self.root}" if "\0" not in member.name else "has a zero byte in its name"
-        target = self.root if "\0" in member.name else (self.root / member.name).resolve()
+        target = self.root if "\0" in member.name else resolved(self.root / member.name)
         if target != self.root and target.is_relative_to(self.root):
             problem = "" if member.plain else "is a link or a device, not a file"
         if problem and self.on_bad == "error":

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from snntorch_brp.data.check import Progress, Report
 from snntorch_brp.encoding import RateEncoder
+from snntorch_brp.runtime.files import resolved
 from snntorch_brp.tasks.protocol import Override, Protocol, check_budgets
 
 Draw = Callable[[Path | None, int, int], Sequence[tuple[str, Any]]]
@@ -78,7 +79,7 @@ class Files:
 
     def found_in(self, folder: Path) -> bool:
         """Whether the files lie directly in a folder."""
-        name = folder.resolve().name.lower()
+        name = resolved(folder).name.lower()
         if self.folder_has not in name or (self.folder_lacks and self.folder_lacks in name):
             return False
         return any(folder.glob(self.pattern))

@@ -136,6 +136,15 @@ def test_nothing_is_replaced_in_silence(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["d", "f0", "f1", "f2", "set.tar"]
 
 
+def test_links_in_a_circle_are_told(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    archive = tar_of(tmp_path / "data.tar.gz", ["set/a.txt"])
+    with pytest.raises(OSError, match="symbolic links"):
+        unpack(archive, tmp_path / "loop")
+    assert main(["data", "unpack", str(archive), str(tmp_path / "loop")]) == 1
+    assert "symbolic links" in capsys.readouterr().err
+
+
 def test_an_archive_does_not_replace_itself(tmp_path):
     archive = tar_of(tmp_path / "set.tar", ["notes.txt", "set.tar", "z.bin"])
     before = archive.read_bytes()

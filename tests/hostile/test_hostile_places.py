@@ -12,6 +12,7 @@ import random
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,11 +119,11 @@ def as_nobody() -> None:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Path]:
-    """A folder that everybody can get to, and a reason to skip where one cannot be somebody else."""
+    """A folder that everybody can get to, as to the libraries; skipped where one cannot be somebody else."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("only root can try what others may not do")
     opened = []
-    for path in (tmp_path, *tmp_path.parents):
+    for path in {folder for start in (tmp_path, Path(sys.prefix)) for folder in (start, *start.parents)}:
         mode = stat.S_IMODE(path.stat().st_mode)
         if not mode & stat.S_IXOTH:
             path.chmod(mode | stat.S_IXOTH)

@@ -27,9 +27,8 @@ from snntorch_brp.paper.lab import Lab
 from snntorch_brp.paper.stored import Run, stored_name
 from snntorch_brp.paper.style import mean_and_spread
 from snntorch_brp.rule_study import study as rule_study
-from snntorch_brp.rule_study.courses import COURSES
+from snntorch_brp.rule_study.courses import COURSES, Amount
 from snntorch_brp.rule_study.entries import ENTRIES
-from snntorch_brp.rule_study.trainings import Amount
 from snntorch_brp.tasks.files import find_data
 from snntorch_brp.tasks.protocol import Override
 from snntorch_brp.tasks.registry import TASKS
@@ -58,8 +57,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(budgets.BUDGETS, "quick", TINY)
     override(monkeypatch, SMALL)
     monkeypatch.setitem(TASKS, "dvsgesture", replace(TASKS["dvsgesture"], simulation=None))
-    monkeypatch.setattr(rule_study, "QUICK", Amount(epochs=1, batch_size=10))
-    monkeypatch.setattr(rule_study, "COURSES", (replace(COURSES[-1], quick=(25, 10)),))
+    memory = next(course for course in COURSES if course.name == "memory")
+    monkeypatch.setattr(rule_study, "COURSES", (replace(memory, quick=Amount(1, 10, train=25, test=10)),))
     monkeypatch.setattr(rule_study, "ENTRIES", {name: ENTRIES[name] for name in ("decolle", "output-only")})
 
 
