@@ -101,7 +101,7 @@ def membrane_traces(
         generator: Source of the choice.
         title: Title of the figure.
     """
-    membrane, spikes = (x[:, sample].flatten(1).cpu() for x in (activity.membrane, activity.spikes))
+    membrane, spikes = (x[:, sample].flatten(1).float().cpu() for x in (activity.membrane, activity.spikes))
     neurons = min(neurons, membrane.shape[1])
     chosen = torch.randperm(membrane.shape[1], generator=generator)[:neurons].sort().values.tolist()
     columns = min(3, neurons)
