@@ -48,12 +48,20 @@ def _own_task(argv: Sequence[str]) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``snntorch-brp`` and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt as stopped:
+        print(f"snntorch-brp: {stopped}" if str(stopped) else "snntorch-brp: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(argv: list[str]) -> int:
+    """The command; its exit code, unless it is interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name of a file may be none that the terminal can show
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("snntorch_brp").setLevel(logging.INFO)  # matplotlib's own remarks are not of interest
-    argv = list(sys.argv[1:] if argv is None else argv)
     try:
         parser = build_parser(_own_task(argv))
     except ValueError as error:
@@ -74,6 +82,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = "a process that reads data ahead was killed" if "worker" in str(error) else "there is too little memory"
         print(f"snntorch-brp: error: {what}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as stopped:
-        print(f"snntorch-brp: {stopped}" if str(stopped) else "snntorch-brp: interrupted", file=sys.stderr)
-        return 130

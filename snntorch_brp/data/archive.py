@@ -12,6 +12,7 @@ import logging
 import lzma
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -215,8 +216,23 @@ def _members(archive: Path) -> Iterator[Member]:
     yield from _zip_members(archive) if magic[:2] == b"PK" else _tar_members(archive, magic)
 
 
+def _number_of_members(archive: Path) -> int | None:
+    """How many members a zip archive says it has; None where there are too many for its last record to say."""
+    with archive.open("rb") as file:
+        file.seek(-min(archive.stat().st_size, _LAST_RECORD.size + 0xFFFF), os.SEEK_END)  # a comment may follow
+        end = file.read()
+    (told,) = _LAST_RECORD.unpack_from(end, end.rindex(b"PK\5\6"))
+    return None if told == 0xFFFF else told
+
+
+_LAST_RECORD = struct.Struct("<10xH10x")
+
+
 def _zip_members(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as zipped:
+        told, found = _number_of_members(archive), len(zipped.infolist())
+        if told not in (found, None):  # zipfile takes what is left of a list with a damaged length
+            raise Refused(f"its list has {found} members of {told}")
         for info in zipped.infolist():
             # a folder is opened too: one damaged letter makes a folder of a file's name, and shows there
             content = zipped.open(info)

@@ -158,14 +158,14 @@ class RunConfig:
         del values["data"]
         return {name: value for name, value in values.items() if name not in _ADDED or value != _ADDED[name]}
 
-    def check_same(self, other: RunConfig) -> None:
-        """Raise a ValueError if another run's results would differ."""
+    def check_same(self, other: RunConfig, run: str = "the run to be resumed") -> None:
+        """Raise a ValueError if another run's results would differ; ``run`` is what the message calls it."""
         different = differences(self, other)
         if different:
             changes = ", ".join(
                 f"{name}={getattr(other, name)!r}, and not {getattr(self, name)!r}" for name in different
             )
-            raise ValueError(f"the run to be resumed was started with {changes}: give the same options")
+            raise ValueError(f"{run} was started with {changes}: give the same options")
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:

@@ -100,7 +100,7 @@ def _claimed(config: RunConfig, folder: Path, keeping: Keeping) -> Iterator[bool
                 stack.enter_context(locked(folder))
                 resumed = resume and (folder / "config.json").exists()
                 if resumed:
-                    config.check_same(RunConfig.read(folder))
+                    config.check_same(RunConfig.read(folder), f"the run in {folder}")
                 elif not keeping.overwrite:
                     check_free(folder)
             except (OSError, ValueError) as error:

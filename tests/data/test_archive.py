@@ -136,6 +136,22 @@ def test_nothing_is_replaced_in_silence(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["d", "f0", "f1", "f2", "set.tar"]
 
 
+def test_a_zip_whose_list_swallows_members_is_refused(tmp_path):
+    """One damaged length makes a comment of all entries behind the first: zipfile then knows one member."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as zipped:
+        for name in ("a.txt", "b.txt", "c.txt"):
+            zipped.writestr(name, b"data")
+    content = bytearray(packed.getvalue())
+    first, last = content.index(b"PK\1\2"), content.rindex(b"PK\5\6")
+    struct.pack_into("<H", content, first + 32, last - content.index(b"PK\1\2", first + 1))
+    (tmp_path / "a.zip").write_bytes(content)
+    assert zipfile.ZipFile(tmp_path / "a.zip").namelist() == ["a.txt"]
+    with pytest.raises(ValueError, match=r"a\.zip.*its list has 1 members of 3"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_links_in_a_circle_are_told(tmp_path, capsys):
     (tmp_path / "loop").symlink_to("loop")
     archive = tar_of(tmp_path / "data.tar.gz", ["set/a.txt"])
