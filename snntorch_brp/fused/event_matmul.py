@@ -15,8 +15,9 @@ from snntorch_brp.fused.buffers import recycled
 from snntorch_brp.fused.build import Kernels, library
 from snntorch_brp.fused.pointers import address
 
-DENSITY = 0.15  # share of inputs other than 0; from 0.2 to 0.3 on a dense product is as fast
-OUTPUTS = 96  # of fewer, a dense product makes short work
+DENSITY = 0.25  # share of inputs other than 0; from 0.3 on a dense product is as fast
+PER_OUTPUT = 0.001  # where there are few outputs, that much of it for each: then a dense product makes short work
+OUTPUTS = 32  # of fewer, no time is lost either way
 
 DTYPES = (torch.uint8, torch.float32)
 
@@ -38,7 +39,7 @@ def worth_it(z: Tensor, weight: Tensor) -> bool:
         and z.device.type == "cpu"
         and weight.dtype is torch.float32
         and len(weight) >= OUTPUTS
-        and density(z) <= DENSITY
+        and density(z) <= min(DENSITY, PER_OUTPUT * len(weight))
         and library() is not None
     )
 

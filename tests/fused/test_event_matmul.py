@@ -82,6 +82,7 @@ def test_what_does_not_fit_is_refused():
 @pytest.mark.parametrize("few", [True, False])
 def test_a_network_learns_the_same_either_way(few, monkeypatch):
     monkeypatch.setattr(event_matmul, "DENSITY", 1.0 if few else -1.0)
+    monkeypatch.setattr(event_matmul, "PER_OUTPUT", 1.0)
     calls = []
     gradient = event_matmul.weight_gradient
     monkeypatch.setattr(event_matmul, "weight_gradient", lambda a, z: calls.append(1) or gradient(a, z))
