@@ -135,6 +135,12 @@ class Executor:
 
     def _scalar(self, given: Tensor, labels: Tensor) -> Tensor:
         """The loss, seen to be one that can be learned from."""
+        if given.shape[1] not in labels.shape[:2]:  # [B, *], or [T, B, *] with one for every step
+            raise ValueError(
+                f"the network gives {self.loss_on} of {given.shape[1]} samples, and there are labels of shape "
+                f"{tuple(labels.shape)}: a layer takes the samples for channels, or mixes them; layers must map [B, *] "
+                "to [B, *]"
+            )
         loss: object = self.loss(given, labels)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__

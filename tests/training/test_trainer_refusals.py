@@ -301,5 +301,19 @@ def test_a_network_that_mixes_its_samples_is_told(engine: str) -> None:
     net = nn.Sequential(nn.Linear(20, 30), lifs[0], *mixing, nn.Linear(30 * len(X), 5), lifs[1])
     trainer = BRPTrainer(net, num_classes=5, encoder=RateEncoder(steps=4), engine=engine)
     for call in (lambda: trainer.fit([(X, LABELS)], epochs=1, progress=False), lambda: trainer.evaluate([(X, LABELS)])):
-        with pytest.raises(ValueError, match="spikes of 1 samples for an input of shape"):
+        with pytest.raises(ValueError, match="spikes of 1 samples"):
             call()
+    one_step = BRPTrainer(Looped(net), num_classes=5, encoder=RateEncoder(steps=1), engine=engine, loops_inside=True)
+    with pytest.raises(ValueError, match=r"spikes of 1 samples, and there are labels of shape \(8,\)"):
+        one_step.fit([(X, LABELS)], epochs=1, progress=False)
+
+
+class Looped(nn.Module):
+    """A network that runs all time steps itself."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.net(step) for step in x])
